@@ -1,0 +1,40 @@
+"""Refusals: what a rule of the business turns away.
+
+    Refused          the caller's mistake; says what to change, and changes nothing
+    Overloaded       nobody's mistake: nothing was stored, the same may be tried again later
+
+A decline is not here: it is a value on the payment. Our own faults are ordinary exceptions, logged once at the edge.
+"""
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """Why a request was turned away; the edge maps each to an answer (HTTP status, page)."""
+
+    INVALID_REQUEST = "invalid_request"  # a field is missing, malformed or contradicts another
+    INVALID_CLIENT = "invalid_client"  # unknown client or wrong secret
+    INVALID_SCOPE = "invalid_scope"
+    UNSUPPORTED_GRANT = "unsupported_grant_type"
+    TOO_MANY_TRIES = "too_many_tries"  # wrong secrets from one address
+    INVALID_TOKEN = "invalid_token"  # noqa: S105 - a name, not a secret: unknown, expired or revoked access token
+    DIFFERS = "differs"  # what the browser brought contradicts what the shop's server said
+    LINK_NOT_ALLOWED = "link_not_allowed"  # notification address outside the terminal's list
+    IN_PROGRESS = "in_progress"  # a payment of the order is open
+    NOT_FOUND = "not_found"
+    NOT_AVAILABLE = "not_available"  # a part of the bank's service that this gateway does not speak
+    FOREIGN_ORIGIN = "foreign_origin"  # a form posted by a page that is not ours
+
+
+class Overloaded(Exception):
+    """Too much waits, or what it needs is away. Nothing was stored."""
+
+
+class Refused(Exception):
+    """A rule said no. `message` is English, for a developer, and says what to change; `field` names the culprit."""
+
+    def __init__(self, refusal: Refusal, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.refusal = refusal
+        self.message = message
+        self.field = field

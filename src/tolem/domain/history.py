@@ -1,0 +1,74 @@
+"""An order with all that hangs on it, as decisions see it, and the events that tell its story."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from tolem.domain.message import Message
+from tolem.domain.order import AccessToken, Order, Page
+from tolem.domain.payment import OPEN_STATUSES, SUCCESSFUL_STATUSES, Operation, Payment
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact about an order, in the past tense. Only ever added."""
+
+    id: UUID
+    order_id: UUID
+    payment_id: UUID | None
+    kind: str
+    detail: str = ""
+    """Words or numbers for people; never card data."""
+    at: datetime
+
+
+class OrderHistory:
+    """One order, its payments and operations, and its messages that are not delivered yet. Decisions read it only."""
+
+    __slots__ = ("messages", "operations", "order", "payments")
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.payments: dict[UUID, Payment] = {}
+        self.operations: dict[UUID, Operation] = {}
+        self.messages: dict[UUID, Message] = {}
+
+    def round_payments(self) -> Iterable[Payment]:
+        """Payments of the current round, oldest first."""
+        round_id = self.order.round_id
+        return sorted((p for p in self.payments.values() if p.round_id == round_id), key=lambda p: p.id)
+
+    def open_payment(self) -> Payment | None:
+        """The payment, of any round, whose outcome is not there yet."""
+        return next((p for p in self.payments.values() if p.status in OPEN_STATUSES), None)
+
+    def successful_payment(self) -> Payment | None:
+        """The approved payment of the current round."""
+        return next((p for p in self.round_payments() if p.status in SUCCESSFUL_STATUSES), None)
+
+    def last_payment(self) -> Payment | None:
+        """The latest attempt of the current round."""
+        return max(self.round_payments(), key=lambda p: p.id, default=None)
+
+
+class TokenWithOrder(NamedTuple):
+    """A stored access token, with its order if it has one."""
+
+    record: AccessToken
+    history: OrderHistory | None
+
+
+class PageWithOrder(NamedTuple):
+    """A stored page with its order."""
+
+    record: Page
+    history: OrderHistory
+
+
+class MessageWithOrder(NamedTuple):
+    """A stored message with its order."""
+
+    record: Message
+    history: OrderHistory

@@ -1,0 +1,61 @@
+"""Merchants and their terminals: who may ask for what, and how their payments behave."""
+
+import hashlib
+import hmac
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+SECRET_LENGTH_MIN = 24
+"""Characters of a client secret: machines make them, so one round of HMAC-SHA-256 keeps them (docs/decisions)."""
+
+
+class Merchant(msgspec.Struct, frozen=True, kw_only=True):
+    """A shop's owner, and the OAuth client by which its server speaks to us."""
+
+    id: UUID
+    client_id: str
+    """The name it authenticates with; unique."""
+    name: str
+    """Shown to payers."""
+    secret_salt: bytes
+    """16 random bytes."""
+    secret_hash: bytes
+    """HMAC-SHA-256 of the client secret under the salt; the secret itself is shown once and kept nowhere."""
+    expires_in_text: bool = False
+    """True: the token answer gives `expires_in` as text, which the bank's mobile SDK wants."""
+    created_at: datetime
+
+
+class Terminal(msgspec.Struct, frozen=True, kw_only=True):
+    """A point of sale of a merchant, and the settings of its payments."""
+
+    id: UUID
+    merchant_id: UUID
+    name: str
+    """Shown to payers as the shop."""
+    acquirer: str = "simulator"
+    """Name of the connector that its payments go to."""
+    currencies: tuple[str, ...] = ("KZT",)
+    two_stage: bool = False
+    """True: authorize (hold) first and capture by a call of the shop; False: one purchase."""
+    attempts_max: int = 3
+    """Card attempts in one round."""
+    round_minutes: int = 20
+    """Deadline of a round, from the first opening of its page."""
+    link_hosts: tuple[str, ...] = ()
+    """Hosts that a pay object may name for notifications; empty: any in the sandbox, none in production."""
+    seed_bodies: bool = False
+    """True: notification bodies have exactly the fields of the bank's sample."""
+    created_at: datetime
+
+
+def hash_secret(salt: bytes, secret: str) -> bytes:
+    """What is stored of a client secret (32 bytes)."""
+    return hmac.digest(salt, secret.encode(), hashlib.sha256)
+
+
+def is_secret(merchant: Merchant, secret: str) -> bool:
+    """True if `secret` is the merchant's; compares in constant time."""
+    return hmac.compare_digest(hash_secret(merchant.secret_salt, secret), merchant.secret_hash)

@@ -1,0 +1,69 @@
+"""Notifications as data: the message (fixed bytes, one per told outcome) and its attempts (one per try)."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+import msgspec
+
+
+class MessageKind(StrEnum):
+    """What is told."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+class MessageState(StrEnum):
+    """Where a message stands."""
+
+    WAITING = "waiting"  # for its due time, or for an earlier message of its order
+    SENDING = "sending"  # leased by a sender
+    DELIVERED = "delivered"  # the shop answered 2xx
+    DEAD = "dead"  # the schedule is used up, or the shop answered 410
+    WITHDRAWN = "withdrawn"  # an undelivered failure, overtaken by a new round
+
+
+UNDELIVERED = (MessageState.WAITING, MessageState.SENDING)
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One outcome to be told to one address."""
+
+    id: UUID
+    """Also the webhook-id: the same on every try. Time-ordered, so messages of an order sort by it."""
+    order_id: UUID
+    round_id: UUID
+    terminal_id: UUID
+    payment_id: UUID | None
+    kind: MessageKind
+    url: str
+    host: str
+    """`host:port` of the address: what has a queue of its own."""
+    body: bytes
+    """Every try sends these bytes."""
+    state: MessageState
+    tries: int
+    due_at: datetime | None
+    """Next try (business time); None once it needs none."""
+    lease_owner: int | None
+    """Instance that sends it now."""
+    leased_until: datetime | None
+    """Real time after which anybody may take it."""
+    created_at: datetime
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One try to deliver a message."""
+
+    message_id: UUID
+    number: int
+    """From 1."""
+    at: datetime
+    duration_ms: int
+    status: int | None
+    """HTTP status; None: no answer."""
+    error: str
+    """Why there was no answer, in words; empty otherwise."""
+    response: bytes
+    """First 2 KB of the answer."""

@@ -1,0 +1,188 @@
+"""Payments and their operations, and the one graph of states that a payment may go through.
+
+A payment is one card attempt in a round. An operation is one exchange with the acquirer. `advance` is the only way to
+change a payment's status; anything that the graph does not name raises. docs/states.md is generated from GRAPH.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from tolem.domain.card import Brand
+
+
+class PaymentStatus(StrEnum):
+    """Where a payment stands."""
+
+    NEW = "new"  # accepted from the card form
+    AUTHENTICATING = "authenticating"  # the payer is with the issuer's challenge
+    AUTHORIZING = "authorizing"  # an authorize or purchase is on its way
+    UNKNOWN = "unknown"  # its outcome is not known and is being found out
+    AUTHORIZED = "authorized"  # the amount is held
+    CAPTURED = "captured"  # the amount is taken
+    DECLINED = "declined"  # the issuer or acquirer said no
+    VOIDED = "voided"  # the hold is released
+    REFUNDED = "refunded"  # all that was taken is given back
+    FAILED = "failed"  # ended, and the acquirer confirmed that nothing is taken
+
+
+class Edge(NamedTuple):
+    """One permitted change of status with its cause in words."""
+
+    source: PaymentStatus
+    target: PaymentStatus
+    cause: str
+
+
+_S = PaymentStatus
+GRAPH = (
+    Edge(_S.NEW, _S.AUTHENTICATING, "the issuer asks for a challenge"),
+    Edge(_S.NEW, _S.AUTHORIZING, "authenticated without a challenge, or the card takes no part in 3-D Secure"),
+    Edge(_S.NEW, _S.DECLINED, "the issuer refuses to authenticate"),
+    Edge(_S.NEW, _S.FAILED, "authentication is unavailable and the terminal insists on it"),
+    Edge(_S.AUTHENTICATING, _S.AUTHORIZING, "the authenticator says, server to server, that the payer passed"),
+    Edge(_S.AUTHENTICATING, _S.DECLINED, "the authenticator says that the payer failed"),
+    Edge(_S.AUTHENTICATING, _S.FAILED, "the challenge was abandoned or timed out"),
+    Edge(_S.AUTHORIZING, _S.AUTHORIZED, "the acquirer approved the hold"),
+    Edge(_S.AUTHORIZING, _S.CAPTURED, "the acquirer approved the purchase"),
+    Edge(_S.AUTHORIZING, _S.DECLINED, "the acquirer declined"),
+    Edge(_S.AUTHORIZING, _S.FAILED, "the acquirer confirmed the reversal of an exchange that was cut short"),
+    Edge(_S.AUTHORIZING, _S.UNKNOWN, "no answer, a garbled answer, or one that leaves the outcome open"),
+    Edge(_S.UNKNOWN, _S.AUTHORIZED, "an inquiry found the hold approved"),
+    Edge(_S.UNKNOWN, _S.CAPTURED, "an inquiry found the purchase approved"),
+    Edge(_S.UNKNOWN, _S.DECLINED, "an inquiry found it declined"),
+    Edge(_S.UNKNOWN, _S.FAILED, "the acquirer confirmed the reversal"),
+    Edge(_S.AUTHORIZED, _S.CAPTURED, "the shop captured the hold, or a part of it"),
+    Edge(_S.AUTHORIZED, _S.VOIDED, "the acquirer confirmed the release of the hold"),
+    Edge(_S.CAPTURED, _S.REFUNDED, "the last of what was taken is given back"),
+)
+"""Every way from one status to another. Partial captures and refunds are totals on the payment, not states."""
+
+_EDGES = frozenset((edge.source, edge.target) for edge in GRAPH)
+
+OPEN_STATUSES = (_S.NEW, _S.AUTHENTICATING, _S.AUTHORIZING, _S.UNKNOWN)
+"""At most one payment of a round is in one of these (unique index)."""
+
+SUCCESSFUL_STATUSES = (_S.AUTHORIZED, _S.CAPTURED, _S.VOIDED, _S.REFUNDED)
+"""The payment was approved once; at most one of a round is (unique index)."""
+
+
+class InvalidTransition(Exception):
+    """The graph has no such edge: our fault, never a caller's."""
+
+
+class OperationKind(StrEnum):
+    """What is asked of the acquirer."""
+
+    AUTHORIZE = "authorize"
+    PURCHASE = "purchase"
+    CAPTURE = "capture"
+    VOID = "void"
+    REFUND = "refund"
+    REVERSAL = "reversal"  # undoes an authorize or purchase by its key, whether it arrived or not
+    INQUIRY = "inquiry"  # asks what became of an operation; never stored, it changes nothing
+
+
+MONEY_KINDS = (
+    OperationKind.AUTHORIZE,
+    OperationKind.PURCHASE,
+    OperationKind.CAPTURE,
+    OperationKind.VOID,
+    OperationKind.REFUND,
+)
+"""At most one of these is open per payment (unique index)."""
+
+
+class OperationStatus(StrEnum):
+    """Where an operation stands."""
+
+    PREPARED = "prepared"  # committed before the call; the call may or may not have happened
+    UNKNOWN = "unknown"  # the call happened, its outcome is not known
+    APPROVED = "approved"
+    DECLINED = "declined"
+    REVERSED = "reversed"  # the acquirer confirmed that it did not and will not happen
+
+
+OPEN_OPERATIONS = (OperationStatus.PREPARED, OperationStatus.UNKNOWN)
+
+
+class Payment(msgspec.Struct, frozen=True, kw_only=True):
+    """One card attempt."""
+
+    id: UUID
+    order_id: UUID
+    round_id: UUID
+    status: PaymentStatus
+    amount: int
+    """Asked for, minor units of the order's currency."""
+    currency: str
+    authorized: int = 0
+    """Approved by the acquirer."""
+    captured: int = 0
+    """Taken; ≤ authorized."""
+    refunded: int = 0
+    """Given back; ≤ captured."""
+    masked_pan: str
+    brand: Brand
+    holder: str = ""
+    issuer_name: str = ""
+    """The payer's bank, as the acquirer names it."""
+    stan: str
+    """System trace audit number, ISO 8583 field 11, 6 digits."""
+    rrn: str
+    """Retrieval reference number, ISO 8583 field 37, 12 digits."""
+    approval_code: str = ""
+    """ISO 8583 field 38."""
+    reason_code: int = 0
+    """Why it was declined or failed (docs/protocol.md, reason codes); 0: no reason."""
+    eci: str = ""
+    is_authenticated: bool = False
+    """True: the issuer vouched for the payer (3-D Secure)."""
+    ip: str = ""
+    """The payer's address."""
+    card_id: UUID
+    """What the shop is told as the card's id; pays nothing unless the card is saved."""
+    created_at: datetime
+    updated_at: datetime
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange with the acquirer; its id is the key by which the acquirer knows it."""
+
+    id: UUID
+    order_id: UUID
+    payment_id: UUID
+    kind: OperationKind
+    status: OperationStatus
+    amount: int
+    stan: str
+    rrn: str
+    original_id: UUID | None = None
+    """The operation that a reversal, capture, void or refund is about."""
+    reason_code: int = 0
+    tries: int = 0
+    """Recovery steps made so far."""
+    due_at: datetime | None
+    """Real time from which recovery may take it up; None once it is settled."""
+    created_at: datetime
+    finished_at: datetime | None = None
+
+
+def advance(payment: Payment, status: PaymentStatus, at: datetime, **changes: object) -> Payment:
+    """The payment in its next status, other fields changed with it. Raises InvalidTransition where there is no edge."""
+    if (payment.status, status) not in _EDGES:
+        raise InvalidTransition(f"payment {payment.id}: {payment.status} → {status}")
+    moved = msgspec.structs.replace(payment, status=status, updated_at=at, **changes)
+    check_totals(moved)
+    return moved
+
+
+def check_totals(payment: Payment) -> None:
+    """refunded ≤ captured ≤ authorized ≤ asked for: also a CHECK of the table."""
+    if not 0 <= payment.refunded <= payment.captured <= payment.authorized <= payment.amount:
+        raise InvalidTransition(
+            f"payment {payment.id}: totals {payment.refunded}/{payment.captured}/{payment.authorized}/{payment.amount}"
+        )

@@ -1,0 +1,48 @@
+"""The one source of identity: time-ordered ids, secrets for addresses and tokens, trace numbers."""
+
+import hashlib
+import os
+import secrets
+import time
+from datetime import datetime
+from uuid import UUID, uuid4
+
+
+class Ids:
+    """Makes every id of a process. Tests may give another one with the same methods."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def new(self) -> UUID:
+        """A UUIDv7 (RFC 9562): milliseconds, 12 bits of sub-millisecond time, strictly growing within the process."""
+        ticks = time.time_ns() * 4096 // 1_000_000
+        self._last = ticks = max(ticks, self._last + 1)
+        value = (ticks >> 12) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62
+        return UUID(int=value | int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1))
+
+    def card(self) -> UUID:
+        """A random UUID (version 4) for a card: shops keep it for years, so it tells no time."""
+        return uuid4()
+
+    def secret(self) -> str:
+        """128 random bits as 22 characters of A–Z a–z 0–9 - _: access tokens and page addresses."""
+        return secrets.token_urlsafe(16)
+
+    def stan(self) -> str:
+        """System trace audit number, ISO 8583 field 11."""
+        return f"{secrets.randbelow(999_999) + 1:06d}"
+
+    def instance(self) -> int:
+        """The name of a running process, for leases: 31 random bits, never 0."""
+        return secrets.randbelow(2**31 - 1) + 1
+
+
+def rrn(at: datetime, stan: str) -> str:
+    """Retrieval reference number, ISO 8583 field 37: last digit of the year, day of the year, hour, trace number."""
+    return f"{at.year % 10}{at.timetuple().tm_yday:03d}{at.hour:02d}{stan}"
+
+
+def hash_secret_address(secret: str) -> bytes:
+    """What is stored of an access token or page id: SHA-256 (the secret has 128 bits of its own)."""
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,1 @@
+"""The tests of tolem; their folders mirror src/tolem."""
