@@ -1,0 +1,40 @@
+"""What a caller brings to the store, and the answers that are not the caller's own.
+
+Overloaded       nothing was stored: too much waits, or the store is closing; come again later
+  Unavailable    nothing was stored: the database can't be reached
+Uncertain        the connection was lost at COMMIT and the outcome could not be learned: read before going on
+"""
+
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from tolem.domain.errors import Overloaded
+from tolem.storage.mapping import Columns, Record
+
+A = TypeVar("A")
+F = TypeVar("F")
+
+
+class Unavailable(Overloaded):
+    """Nothing was stored: there is no connection to the database."""
+
+
+class Uncertain(Exception):
+    """The change may or may not be stored; only reading can tell, once the database is back."""
+
+
+class Key(NamedTuple, Generic[F]):
+    """Names what a change needs to see; keys.py makes them. F: what is found under it."""
+
+    kind: type[Record]
+    columns: Columns
+    """A primary or unique key."""
+    value: tuple[Any, ...]
+    """One value for each column."""
+
+
+class Decision(NamedTuple, Generic[A]):
+    """What a change comes to."""
+
+    answer: A
+    writes: tuple[Record, ...] = ()
+    """The new states of rows that were loaded, and new rows."""
