@@ -1,0 +1,102 @@
+"""What every acquirer and authenticator does, in the trade's words. Connectors are stateless translations of this.
+
+A connector never retries, stores nothing and knows no order. It answers, or raises: every exception, and every answer
+that is not certain, is an unknown outcome for the caller, never a decline.
+"""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from tolem.domain.authentication import Authentication
+from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.payment import OperationKind
+
+
+class AcquirerRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One message to an acquirer."""
+
+    key: UUID
+    """Id of this exchange: the same key again is the same exchange, and is answered as the first time."""
+    kind: OperationKind
+    terminal_id: UUID
+    amount: int
+    """Minor units."""
+    currency: str
+    stan: str
+    rrn: str
+    at: datetime
+    card: Card | None = None
+    """Only for authorize and purchase."""
+    authentication: Authentication | None = None
+    original_key: UUID | None = None
+    """Key of the operation that a reversal, inquiry, capture, void or refund is about."""
+
+
+class Verdict(StrEnum):
+    """What the acquirer says of an operation."""
+
+    APPROVED = "approved"  # it happened; for a reversal: the original did not and will not happen
+    DECLINED = "declined"  # it did not happen, and why
+    UNKNOWN = "unknown"  # the acquirer itself does not know
+    NOT_FOUND = "not_found"  # answer to an inquiry: no such key so far; ends nothing, the original may still arrive
+
+
+class AcquirerAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back. To an inquiry: the verdict on the operation asked about."""
+
+    key: UUID
+    """The request's key, so that an answer to another question is noticed."""
+    verdict: Verdict
+    amount: int = 0
+    """Approved amount, minor units."""
+    reason_code: int = 0
+    """0 when approved; otherwise a code of docs/protocol.md, reason codes."""
+    approval_code: str = ""
+    """6 characters, ISO 8583 field 38."""
+    rrn: str = ""
+    """12 digits, ISO 8583 field 37; empty: the request's counts."""
+    issuer_name: str = ""
+
+
+class Acquirer(Protocol):
+    """A bank that takes card payments."""
+
+    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+        """Whether this acquirer can take the card at all: its expiry, and in a sandbox its table. Asked before anything
+        is stored; None: it can."""
+        ...
+
+    async def send(self, request: AcquirerRequest) -> AcquirerAnswer:
+        """One exchange. Whatever it raises means that the outcome is unknown."""
+        ...
+
+    async def close(self) -> None:
+        """Ends its connections."""
+        ...
+
+
+class AuthenticationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an authenticator is told of an attempt."""
+
+    terminal_id: UUID
+    amount: int
+    currency: str
+    card: Card
+    at: datetime
+
+
+class Authenticator(Protocol):
+    """3-D Secure: asks the issuer whether the payer is who they say."""
+
+    async def authenticate(self, request: AuthenticationRequest) -> Authentication:
+        """The issuer's word where no challenge is asked."""
+        ...
+
+
+def check_expiry(card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+    """What any acquirer says of an expired card."""
+    return (CardField.EXPIRY, CardProblem.EXPIRY_PAST) if card.expiry.is_past(today) else None

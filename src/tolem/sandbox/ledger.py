@@ -1,0 +1,103 @@
+"""The simulator's own book: every exchange it was asked for, kept apart from tolem's database.
+
+Written by the simulator only, and committed before it answers, so that what the acquirer approved can be compared with
+what tolem and the shop believe. One row per key: a key that comes again is the same exchange. It holds no card number
+but the masked one.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Integer, Text
+
+from tolem.acquirers.base import Verdict
+from tolem.domain.money import AMOUNT_MAX
+from tolem.domain.payment import OperationKind
+from tolem.storage.columns import Choice, Id, Instant
+from tolem.storage.mapping import Mapped, Schema
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange. An authorize or purchase also carries what became of its money."""
+
+    key: UUID
+    """AcquirerRequest.key."""
+    kind: OperationKind
+    """What was asked. `reversal` without an original: the key was reversed before anything came under it."""
+    original_key: UUID | None = None
+    """The authorize or purchase that the exchange is about."""
+    terminal_id: UUID
+    amount: int
+    """Asked for, minor units."""
+    currency: str
+    stan: str
+    rrn: str
+    approval_code: str = ""
+    verdict: Verdict
+    """What was answered: approved or declined."""
+    reason_code: int = 0
+    masked_pan: str = ""
+    captured: int = 0
+    """Taken from the payer, minor units; a purchase takes all at once."""
+    refunded: int = 0
+    """Given back; ≤ captured."""
+    at: datetime
+    """The gateway's business time."""
+    voided_at: datetime | None = None
+    """The hold was released by a void."""
+    reversed_at: datetime | None = None
+    """Undone by a reversal: as if it had never been."""
+
+    @property
+    def is_live(self) -> bool:
+        """True: approved, and neither voided nor reversed since."""
+        return self.verdict is Verdict.APPROVED and self.voided_at is None and self.reversed_at is None
+
+    @property
+    def held(self) -> int:
+        """Minor units held on the payer's account by this entry now."""
+        is_hold = self.kind is OperationKind.AUTHORIZE and self.is_live and not self.captured
+        return self.amount if is_hold else 0
+
+    @property
+    def taken(self) -> int:
+        """Minor units taken from the payer by this entry and not given back."""
+        return self.captured - self.refunded if self.is_live else 0
+
+
+metadata = sa.MetaData()
+
+entries = sa.Table(
+    "ledger",
+    metadata,
+    Column("key", Id, primary_key=True, nullable=False),
+    Column("kind", Choice(OperationKind), nullable=False),
+    Column("original_key", Id),
+    Column("terminal_id", Id, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("stan", Text, nullable=False),
+    Column("rrn", Text, nullable=False),
+    Column("approval_code", Text, nullable=False),
+    Column("verdict", Choice(Verdict), nullable=False),
+    Column("reason_code", Integer, nullable=False),
+    Column("masked_pan", Text, nullable=False),
+    Column("captured", BigInteger, nullable=False),
+    Column("refunded", BigInteger, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("voided_at", Instant),
+    Column("reversed_at", Instant),
+    sa.CheckConstraint(f"amount BETWEEN 0 AND {AMOUNT_MAX}", name="ledger_amount"),
+    sa.CheckConstraint("0 <= refunded AND refunded <= captured AND captured <= amount", name="ledger_totals"),
+)
+
+ledger_schema = Schema(
+    Mapped(
+        entries,
+        LedgerEntry,
+        mutable=("captured", "refunded", "voided_at", "reversed_at"),
+    ),
+    name="ledger",
+)
