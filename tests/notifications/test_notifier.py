@@ -1,0 +1,455 @@
+"""The outbox on both databases, with real shops and a clock that can be moved."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from msgspec.structs import replace
+
+from tests.notifications.shops import answer, find_free_port, hang, open_shop, reset_after
+from tolem.domain.message import Attempt, Message, MessageKind, MessageState
+from tolem.domain.order import Order, OrderStatus
+from tolem.ids import Ids
+from tolem.notifications.notifier import Notifier
+from tolem.notifications.outbox import Lease, compose
+from tolem.notifications.schedule import GAPS, LEASE, TRIES_MAX, TryResult
+from tolem.notifications.sender import Sender
+from tolem.storage import keys
+from tolem.storage.migrate import migrate
+from tolem.storage.open import open_store
+from tolem.storage.schema import attempts, tolem_schema
+from tolem.storage.store import Decision, Overloaded, Store
+from tolem.storage.sweeps import free_leases
+
+BODIES = (b'{"code":"error"}', b'{"code":"ok"}')
+
+
+class MovableClock:
+    """Real time plus what a test adds; leases may be moved too."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+        self.real_ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def real_now(self) -> datetime:
+        return datetime.now(UTC) + self.real_ahead
+
+
+class Post(NamedTuple):
+    """A gateway's outbox with all it needs."""
+
+    store: Store
+    clock: MovableClock
+    ids: Ids
+    sender: Sender
+    results: list[TryResult]
+    instance: int
+
+    def notifier(self, store: Any = None, **options: Any) -> Notifier:
+        """A notifier whose loop looks every 20 ms."""
+        options.setdefault("poll_seconds", 0.02)
+        return Notifier(
+            store or self.store, self.clock, self.ids, self.sender, self.instance, on_try=self.results.append, **options
+        )
+
+    async def store_order(self, post_link: str) -> Order:
+        """An order whose round has ended."""
+        at = self.clock.now()
+        order = Order(
+            id=self.ids.new(),
+            terminal_id=UUID(int=2),
+            invoice_id=f"{self.ids.new().int % 10**15:015d}",
+            status=OrderStatus.PAID,
+            round_id=self.ids.new(),
+            amount=10000,
+            currency="KZT",
+            post_link=post_link,
+            created_at=at,
+            updated_at=at,
+        )
+        await self.store.change((keys.order_by_id(order.id),), lambda _: Decision(None, (order,)))
+        return order
+
+    async def commit(
+        self, order: Order, lease: Lease | None = None, kind: MessageKind = MessageKind.SUCCESS, body: bytes = BODIES[1]
+    ) -> Message:
+        """A message of the order, stored as a flow would."""
+        id, at = self.ids.new(), self.clock.now()
+
+        def decide(history: Any) -> Decision[Message]:
+            message = compose(
+                order, kind, body, id=id, payment_id=None, at=at, earlier=history.messages.values(), lease=lease
+            )
+            assert message is not None
+            return Decision(message, (message,))
+
+        return await self.store.change((keys.order_by_id(order.id),), decide)
+
+    async def write(self, message: Message) -> None:
+        """A message as somebody else left it."""
+        await self.store.change((keys.message_by_id(message.id),), lambda _: Decision(None, (message,)))
+
+    async def find(self, message: Message) -> Message:
+        """The message as it stands."""
+        found = await self.store.find(keys.message_by_id(message.id))
+        assert found is not None
+        return found.record
+
+    async def list_attempts(self, message: Message) -> list[Attempt]:
+        """Its tries, in order."""
+        statement = sa.select(attempts).where(attempts.c.message_id == message.id).order_by(attempts.c.number)
+        found: list[Attempt] = await self.store.select(statement)
+        return found
+
+    async def state_of(self, message: Message) -> MessageState:
+        """Where it stands."""
+        return (await self.find(message)).state
+
+
+@asynccontextmanager
+async def open_post(url: str) -> AsyncIterator[Post]:
+    """A process of its own on the database."""
+    clock, ids, instance = MovableClock(), Ids(), Ids().instance()
+    store = await open_store(url, schema=tolem_schema, instance=instance)
+    await free_leases(store)
+    sender = Sender(clock, sandbox=True, per_host=32, connect_seconds=1, whole_seconds=3)
+    yield Post(store, clock, ids, sender, [], instance)
+    await sender.close()
+    await store.close()
+
+
+@pytest.fixture
+def prepared_url(database_url: str) -> str:
+    migrate(database_url, mode="sandbox")
+    return database_url
+
+
+@pytest.fixture
+async def post(prepared_url: str) -> AsyncIterator[Post]:
+    async with open_post(prepared_url) as post:
+        yield post
+
+
+@asynccontextmanager
+async def running(notifier: Notifier, stop_seconds: float = 2) -> AsyncIterator[Notifier]:
+    """The durable loop, as the worker runs it."""
+    loop = asyncio.create_task(notifier.run())
+    yield notifier
+    await notifier.stop(stop_seconds)
+    await loop
+
+
+async def until(condition: Callable[[], Coroutine[Any, Any, bool]] | Callable[[], bool], seconds: float = 5) -> None:
+    """Waits for something to become true."""
+    async with asyncio.timeout(seconds):
+        # ASYNC110 wants an event, but what is waited for is in a database.
+        while not ((await met) if isinstance(met := condition(), Awaitable) else met):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def test_the_first_try_follows_the_commit_at_once(post: Post) -> None:
+    notifier = post.notifier()  # its loop does not even run
+    async with open_shop(answer(200, body=b"thanks")) as shop:
+        message = await post.commit(await post.store_order(shop.url), notifier.lease())
+        assert message.state is MessageState.SENDING
+        notifier.send(message)
+        await notifier.stop(2)
+    stored = await post.find(message)
+    assert (stored.state, stored.tries, stored.due_at, stored.lease_owner) == (MessageState.DELIVERED, 1, None, None)
+    (attempt,) = await post.list_attempts(message)
+    assert (attempt.number, attempt.status, attempt.error, attempt.response) == (1, 200, "", b"thanks")
+    assert shop.bodies == [BODIES[1]]
+    assert shop.requests[0].headers["webhook-id"] == str(message.id)
+    assert [result.status for result in post.results] == [200]
+
+
+async def test_a_failed_first_try_is_repeated_when_it_is_due(post: Post) -> None:
+    async with open_shop(answer(500), answer(200)) as shop, running(post.notifier()) as notifier:
+        message = await post.commit(await post.store_order(shop.url), notifier.lease())
+        notifier.send(message)
+        await until(lambda: len(post.results) == 1)
+        waiting = await post.find(message)
+        assert waiting.state is MessageState.WAITING
+        assert waiting.due_at is not None
+        assert GAPS[1] * 0.9 < waiting.due_at - post.clock.now() <= GAPS[1] * 1.1
+        await asyncio.sleep(0.1)
+        assert len(shop.requests) == 1
+        post.clock.ahead += GAPS[1] * 1.1
+        notifier.wake()
+        await until(lambda: len(post.results) == 2)
+    assert await post.state_of(message) is MessageState.DELIVERED
+    assert shop.bodies == [BODIES[1]] * 2
+    assert shop.requests[0].headers["webhook-id"] == shop.requests[1].headers["webhook-id"]
+
+
+async def test_the_whole_schedule_ends_in_a_dead_letter(post: Post) -> None:
+    url = f"http://127.0.0.1:{find_free_port()}/"
+    async with running(post.notifier()) as notifier:
+        message = await post.commit(await post.store_order(url))
+        for number in range(1, TRIES_MAX + 1):
+            await until(lambda number=number: len(post.results) == number)
+            stored = await post.find(message)
+            if stored.due_at is not None:
+                post.clock.ahead += stored.due_at - post.clock.now()
+                notifier.wake()
+        await asyncio.sleep(0.05)
+    assert (stored.state, stored.tries, stored.due_at) == (MessageState.DEAD, TRIES_MAX, None)
+    tries = await post.list_attempts(message)
+    assert [attempt.number for attempt in tries] == list(range(1, TRIES_MAX + 1))
+    assert {(attempt.status, attempt.error) for attempt in tries} == {(None, "connection refused")}
+    for gap, (before, after) in zip(GAPS[1:], itertools.pairwise(tries), strict=True):
+        assert gap <= after.at - before.at <= gap * 1.1 + timedelta(seconds=2)
+
+
+async def test_410_is_dead_and_retry_after_is_kept(post: Post) -> None:
+    async with open_shop(answer(410), answer(503, "retry-after: 3600")) as shop, running(post.notifier()):
+        gone = await post.commit(await post.store_order(shop.url))
+        await until(lambda: len(post.results) == 1)
+        asked = await post.commit(await post.store_order(shop.url))
+        await until(lambda: len(post.results) == 2)
+    assert await post.state_of(gone) is MessageState.DEAD
+    stored = await post.find(asked)
+    assert stored.due_at is not None
+    assert timedelta(minutes=59) < stored.due_at - post.clock.now() < timedelta(minutes=67)
+
+
+async def test_messages_of_an_order_arrive_in_order(post: Post) -> None:
+    async with open_shop(answer(500), answer(200)) as shop, running(post.notifier()) as notifier:
+        order = await post.store_order(shop.url)
+        failure = await post.commit(order, notifier.lease(), MessageKind.FAILURE, BODIES[0])
+        success = await post.commit(order, notifier.lease())
+        assert success.state is MessageState.WAITING  # a lease is not for what has to wait
+        notifier.send(failure)
+        notifier.send(success)
+        await until(lambda: len(post.results) == 1)
+        await asyncio.sleep(0.1)
+        assert shop.bodies == [BODIES[0]]
+        post.clock.ahead += GAPS[1] * 1.1
+        notifier.wake()
+        await until(lambda: len(post.results) == 3)
+    assert shop.bodies == [BODIES[0], BODIES[0], BODIES[1]]
+    assert [await post.state_of(message) for message in (failure, success)] == [MessageState.DELIVERED] * 2
+
+
+async def test_the_end_of_a_message_frees_the_next_at_once(post: Post) -> None:
+    async with open_shop() as shop, running(post.notifier(poll_seconds=30)) as notifier:
+        order = await post.store_order(shop.url)
+        failure = await post.commit(order, notifier.lease(), MessageKind.FAILURE, BODIES[0])
+        await post.commit(order)
+        notifier.send(failure)
+        await until(lambda: len(post.results) == 2)
+    assert shop.bodies == list(BODIES)
+
+
+async def test_a_withdrawn_message_stays_withdrawn_and_is_not_overtaken(post: Post) -> None:
+    release = asyncio.Event()
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await answer(500)(writer)
+
+    async with open_shop(slowly, answer(200)) as shop, running(post.notifier()) as notifier:
+        order = await post.store_order(shop.url)
+        failure = await post.commit(order, notifier.lease(), MessageKind.FAILURE, BODIES[0])
+        notifier.send(failure)
+        await until(lambda: len(shop.requests) == 1)
+        await post.write(replace(failure, state=MessageState.WITHDRAWN, due_at=None))
+        success = await post.commit(order, notifier.lease())
+        assert success.state is MessageState.SENDING
+        notifier.send(success)
+        await asyncio.sleep(0.1)
+        assert shop.bodies == [BODIES[0]]
+        release.set()
+        await until(lambda: len(post.results) == 2)
+        post.clock.ahead += timedelta(days=1)
+        notifier.wake()
+        await asyncio.sleep(0.1)
+    assert shop.bodies == list(BODIES)
+    assert await post.state_of(failure) is MessageState.WITHDRAWN
+    assert [attempt.status for attempt in await post.list_attempts(failure)] == [500]
+    assert await post.state_of(success) is MessageState.DELIVERED
+
+
+async def test_a_dead_host_does_not_delay_a_healthy_one(post: Post) -> None:
+    async with open_shop(hang) as dead, open_shop() as healthy:
+        waiting = [await post.commit(await post.store_order(dead.url)) for _ in range(10)]
+        for _ in range(10):
+            await post.commit(await post.store_order(healthy.url))
+        async with running(post.notifier(per_host=2), stop_seconds=0.1) as notifier:
+            await until(lambda: len(healthy.requests) == 10, seconds=1)
+            late = await post.commit(await post.store_order(healthy.url), notifier.lease())
+            notifier.send(late)
+            await until(lambda: len(healthy.requests) == 11, seconds=1)
+            assert len(dead.requests) == 2
+            states = [await post.state_of(message) for message in waiting]
+            # Only what has a slot is claimed: another process may have the others.
+            assert states.count(MessageState.SENDING) == 2
+            more = await post.commit(await post.store_order(dead.url), notifier.lease())
+            notifier.send(more)
+            await until(lambda: is_waiting(post, more))
+
+
+async def is_waiting(post: Post, message: Message) -> bool:
+    return await post.state_of(message) is MessageState.WAITING
+
+
+async def test_what_found_no_slot_goes_when_one_is_free(post: Post) -> None:
+    async with open_shop() as shop, running(post.notifier(per_host=1, poll_seconds=30)) as notifier:
+        messages = [await post.commit(await post.store_order(shop.url), notifier.lease()) for _ in range(20)]
+        for message in messages:
+            notifier.send(message)
+        await until(lambda: len(post.results) == 20)
+    assert sorted(request.headers["webhook-id"] for request in shop.requests) == [
+        str(message.id) for message in messages
+    ]
+
+
+async def test_the_backlog_drains_past_the_slots(post: Post) -> None:
+    async with open_shop() as shop:
+        for _ in range(50):
+            await post.commit(await post.store_order(shop.url))
+        async with running(post.notifier(concurrency=4, poll_seconds=30)):
+            await until(lambda: len(post.results) == 50)
+    assert len(shop.requests) == 50
+
+
+async def test_a_restart_takes_over_what_was_being_sent(prepared_url: str) -> None:
+    async with open_shop(hang, answer(200)) as shop:
+        async with open_post(prepared_url) as old:
+            notifier = old.notifier()
+            message = await old.commit(await old.store_order(shop.url), notifier.lease())
+            notifier.send(message)
+            await until(lambda: len(shop.requests) == 1)
+            await notifier.stop(0)  # as good as killed: nothing is stored
+            assert await old.state_of(message) is MessageState.SENDING
+        async with open_post(prepared_url) as new, running(new.notifier()):
+            await until(lambda: len(new.results) == 1)
+            assert await new.state_of(message) is MessageState.DELIVERED
+    assert shop.bodies == [BODIES[1]] * 2
+
+
+async def test_a_lease_that_ran_out_is_taken_over(post: Post) -> None:
+    async with open_shop() as shop:
+        message = await post.commit(await post.store_order(shop.url), post.notifier().lease())
+        async with running(post.notifier()):
+            await asyncio.sleep(0.1)
+            assert shop.requests == []
+            post.clock.real_ahead += LEASE
+            await until(lambda: len(post.results) == 1)
+    assert await post.state_of(message) is MessageState.DELIVERED
+
+
+async def test_a_result_counts_only_under_its_lease(post: Post) -> None:
+    async with open_shop(hang) as shop:
+        notifier = post.notifier()
+        message = await post.commit(await post.store_order(shop.url), notifier.lease())
+        notifier.send(message)
+        await until(lambda: len(shop.requests) == 1)
+        taken = replace(message, lease_owner=12345)
+        await post.write(taken)
+        await shop.close()
+        await notifier.stop(2)
+    assert await post.find(message) == taken
+    assert await post.list_attempts(message) == []
+    assert post.results == []
+
+
+async def test_a_database_that_is_away_costs_no_message_and_no_repeat(post: Post) -> None:
+    faults = [Overloaded("busy"), OSError("away")]
+
+    class Flaky:
+        """The store, failing twice in each way."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(post.store, name)
+
+        def change(self, *args: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return post.store.change(*args)
+
+    async with open_shop() as shop, running(post.notifier(Flaky())):
+        message = await post.commit(await post.store_order(shop.url))
+        await until(lambda: len(post.results) == 1)
+    assert faults == []
+    assert len(shop.requests) == 1
+    assert await post.state_of(message) is MessageState.DELIVERED
+
+
+async def test_the_loop_survives_a_database_that_is_away(post: Post) -> None:
+    faults = [OSError("away"), Overloaded("busy")]
+
+    class Flaky:
+        """The store, whose sweeps fail twice."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(post.store, name)
+
+        def sweep(self, *args: Any, **params: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return post.store.sweep(*args, **params)
+
+    async with open_shop() as shop, running(post.notifier(Flaky())):
+        await post.commit(await post.store_order(shop.url))
+        await until(lambda: len(post.results) == 1)
+    assert faults == []
+
+
+async def test_stopping_waits_for_what_runs_and_begins_nothing(post: Post) -> None:
+    release = asyncio.Event()
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await answer(200)(writer)
+
+    async with open_shop(slowly) as shop:
+        notifier = post.notifier()
+        loop = asyncio.create_task(notifier.run())
+        running_one = await post.commit(await post.store_order(shop.url), notifier.lease())
+        notifier.send(running_one)
+        await until(lambda: len(shop.requests) == 1)
+        stopping = asyncio.create_task(notifier.stop(2))
+        await asyncio.sleep(0.05)
+        late = await post.commit(await post.store_order(shop.url), notifier.lease())
+        notifier.send(late)
+        await until(lambda: is_waiting(post, late))
+        assert not stopping.done()
+        release.set()
+        await asyncio.gather(stopping, loop)
+    assert await post.state_of(running_one) is MessageState.DELIVERED
+    assert len(shop.requests) == 1
+
+
+async def test_a_reset_after_the_body_is_repeated(post: Post) -> None:
+    async with open_shop(reset_after(), answer(204)) as shop, running(post.notifier()) as notifier:
+        message = await post.commit(await post.store_order(shop.url))
+        await until(lambda: len(post.results) == 1)
+        post.clock.ahead += GAPS[1] * 1.1
+        notifier.wake()
+        await until(lambda: len(post.results) == 2)
+    assert [attempt.status for attempt in await post.list_attempts(message)] == [None, 204]
+    assert len(shop.requests) == 2
+
+
+async def test_two_processes_share_the_work(postgres_url: str) -> None:
+    migrate(postgres_url, mode="sandbox")
+    async with open_shop() as shop, open_post(postgres_url) as one, open_post(postgres_url) as other:
+        messages = [await one.commit(await one.store_order(shop.url)) for _ in range(60)]
+        async with running(one.notifier(per_host=3)), running(other.notifier(per_host=3)):
+            await until(lambda: len(one.results) + len(other.results) == 60)
+    # Nothing is sent twice in normal running.
+    assert sorted(request.headers["webhook-id"] for request in shop.requests) == [
+        str(message.id) for message in messages
+    ]
+    assert one.results
+    assert other.results
