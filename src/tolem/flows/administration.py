@@ -1,0 +1,189 @@
+"""Merchants and terminals: added, listed and changed from the command line, beside a running server or without one."""
+
+import os
+import re
+import secrets
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from tolem.clock import Clock
+from tolem.domain.errors import Refusal, Refused
+from tolem.domain.merchant import SECRET_LENGTH_MIN, Merchant, Terminal, hash_secret
+from tolem.domain.money import InvalidAmount, parse_currency
+from tolem.ids import Ids
+from tolem.storage import keys, queries
+from tolem.storage.store import Decision, Store
+
+ATTEMPTS_MAX = 10
+ROUND_MINUTES_MAX = 24 * 60
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{3,64}")
+_HOST = re.compile(r"[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\]")
+
+
+class NewSecret(NamedTuple):
+    """A client and its secret, which is told once."""
+
+    merchant: Merchant
+    secret: str
+
+
+class Administration:
+    """What an operator may change."""
+
+    def __init__(self, store: Store, clock: Clock, ids: Ids) -> None:
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+
+    async def add_merchant(
+        self, client_id: str, name: str, secret: str | None = None, *, expires_in_text: bool = False
+    ) -> NewSecret:
+        """A new merchant; a secret is made unless one is given. Raises Refused for a client id that is taken."""
+        if not _CLIENT_ID.fullmatch(client_id):
+            raise _invalid("client id: 3 to 64 letters, digits, dots, dashes or underscores", "client_id")
+        secret = _check_secret(secret)
+        salt = os.urandom(16)
+        merchant = Merchant(
+            id=self._ids.new(),
+            client_id=client_id,
+            name=_check_name(name),
+            secret_salt=salt,
+            secret_hash=hash_secret(salt, secret),
+            expires_in_text=expires_in_text,
+            created_at=self._clock.now(),
+        )
+
+        def decide(stored: Merchant | None) -> Decision[None]:
+            if stored is not None:
+                raise _invalid(f"client {client_id!r} exists already", "client_id")
+            return Decision(None, (merchant,))
+
+        await self._store.change((keys.merchant_by_client(client_id),), decide)
+        return NewSecret(merchant, secret)
+
+    async def rotate_secret(self, client_id: str, secret: str | None = None) -> NewSecret:
+        """A new secret for a merchant; the old one ends within a second. Raises Refused if there is no such client."""
+        secret = _check_secret(secret)
+        salt = os.urandom(16)
+
+        def decide(stored: Merchant | None) -> Decision[Merchant]:
+            merchant = replace(_known(stored, client_id), secret_salt=salt, secret_hash=hash_secret(salt, secret))
+            return Decision(merchant, (merchant,))
+
+        return NewSecret(await self._store.change((keys.merchant_by_client(client_id),), decide), secret)
+
+    async def change_merchant(self, client_id: str, **changes: Any) -> Merchant:
+        """Changes `name` or `expires_in_text`; what is None stays."""
+        wanted = {name: value for name, value in changes.items() if value is not None}
+        if "name" in wanted:
+            wanted["name"] = _check_name(wanted["name"])
+
+        def decide(stored: Merchant | None) -> Decision[Merchant]:
+            merchant = replace(_known(stored, client_id), **wanted)
+            return Decision(merchant, (merchant,))
+
+        return await self._store.change((keys.merchant_by_client(client_id),), decide)
+
+    async def list_merchants(self) -> list[Merchant]:
+        """All of them, oldest first."""
+        return await queries.list_merchants(self._store)
+
+    async def list_terminals(self) -> list[Terminal]:
+        """All of them, oldest first."""
+        return await queries.list_terminals(self._store)
+
+    async def add_terminal(
+        self, client_id: str, name: str, terminal_id: UUID | None = None, **settings: Any
+    ) -> Terminal:
+        """A new terminal of a merchant; `settings` as in Terminal, what is None keeps its default. Raises Refused."""
+        stored = await self._store.find(keys.merchant_by_client(client_id))
+        merchant = _known(stored, client_id)
+        terminal = Terminal(
+            id=terminal_id or self._ids.new(),
+            merchant_id=merchant.id,
+            name=_check_name(name),
+            created_at=self._clock.now(),
+            **_check_settings(settings),
+        )
+
+        def decide(known: Terminal | None) -> Decision[None]:
+            if known is not None:
+                raise _invalid(f"terminal {terminal.id} exists already", "terminal")
+            return Decision(None, (terminal,))
+
+        await self._store.change((keys.terminal_by_id(terminal.id),), decide)
+        return terminal
+
+    async def change_terminal(self, terminal_id: UUID, **settings: Any) -> Terminal:
+        """Changes settings of a terminal; what is None stays. Raises Refused."""
+        wanted = _check_settings(settings)
+
+        def decide(stored: Terminal | None) -> Decision[Terminal]:
+            if stored is None:
+                raise Refused(Refusal.NOT_FOUND, f"there is no terminal {terminal_id}", "terminal")
+            terminal = replace(stored, **wanted)
+            return Decision(terminal, (terminal,))
+
+        return await self._store.change((keys.terminal_by_id(terminal_id),), decide)
+
+
+def describe(record: msgspec.Struct) -> dict[str, Any]:
+    """A merchant or terminal for people: without what is secret."""
+    values = msgspec.structs.asdict(record)
+    return {name: value for name, value in values.items() if not name.startswith("secret_")}
+
+
+def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    wanted = {name: value for name, value in settings.items() if value is not None}
+    if "name" in wanted:
+        wanted["name"] = _check_name(wanted["name"])
+    if "currencies" in wanted:
+        try:
+            wanted["currencies"] = tuple(dict.fromkeys(parse_currency(code) for code in wanted["currencies"]))
+        except InvalidAmount as error:
+            raise _invalid(str(error), "currencies") from error
+        if not wanted["currencies"]:
+            raise _invalid("currencies: name one at least", "currencies")
+    for host in wanted.get("link_hosts", ()):
+        if not _HOST.fullmatch(host):
+            raise _invalid(f"link host {host!r}: a host name in lower case, without scheme, port or path", "link_hosts")
+    _check_range(wanted, "attempts_max", 1, ATTEMPTS_MAX)
+    _check_range(wanted, "round_minutes", 1, ROUND_MINUTES_MAX)
+    return wanted
+
+
+def _check_range(wanted: dict[str, Any], name: str, least: int, most: int) -> None:
+    if name in wanted and not least <= wanted[name] <= most:
+        raise _invalid(f"{name} is {wanted[name]}, use {least} to {most}", name)
+
+
+def _check_name(name: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= 100 or not name.isprintable():
+        raise _invalid("name: 1 to 100 printable characters, shown to payers", "name")
+    return name
+
+
+def _check_secret(secret: str | None) -> str:
+    if secret is None:
+        return secrets.token_urlsafe(27)
+    if len(secret) < SECRET_LENGTH_MIN or not secret.isascii() or not secret.isprintable():
+        raise _invalid(
+            f"secret: {SECRET_LENGTH_MIN} or more printable ASCII characters, made by a machine; or leave it out",
+            "secret",
+        )
+    return secret
+
+
+def _known(merchant: Merchant | None, client_id: str) -> Merchant:
+    if merchant is None:
+        raise Refused(Refusal.NOT_FOUND, f"there is no client {client_id!r}", "client_id")
+    return merchant
+
+
+def _invalid(message: str, field: str) -> Refused:
+    return Refused(Refusal.INVALID_REQUEST, message, field)

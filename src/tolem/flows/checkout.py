@@ -1,0 +1,251 @@
+"""Steps 2 and 3: the payer's browser opens the payment page, types a card, or leaves.
+
+Everything that the browser brings is checked against what the shop's server said in its token request. Double clicks,
+Back, reloads and second tabs all end in the same decisions here, and each sees the order's true state.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from tolem.acquirers.base import Acquirer, AuthenticationRequest, Authenticator
+from tolem.clock import Clock
+from tolem.domain.card import CardField, InvalidCard, parse_card
+from tolem.domain.errors import Refusal, Refused
+from tolem.domain.history import OrderHistory, PageWithOrder, TokenWithOrder
+from tolem.domain.merchant import Terminal
+from tolem.domain.money import InvalidAmount, parse_amount
+from tolem.domain.order import Order, OrderStatus, Page
+from tolem.flows import rounds
+from tolem.flows.authorization import Attempted, Authorizations
+from tolem.flows.directory import Directory
+from tolem.flows.rounds import PAGE_LIFETIME, PAYABLE_STATES, PageState
+from tolem.ids import Ids, hash_secret_address
+from tolem.notifications.guard import check_link, host_of
+from tolem.notifications.notifier import Notifier
+from tolem.storage import keys
+from tolem.storage.store import Decision, Store
+from tolem.wire.pay_object import PayObject
+
+VERIFICATION = "cardVerification"
+FLAGS_NOT_SPOKEN = {"isTransfer": "card transfers", "isAFT": "account funding", "isOCT": "payouts to cards"}
+
+
+class OpenedPage(NamedTuple):
+    """What the page shows, with all that it shows it of."""
+
+    state: PageState
+    page: Page
+    history: OrderHistory
+    terminal: Terminal
+
+
+class Checkout:
+    """The payment page's flow."""
+
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        clock: Clock,
+        ids: Ids,
+        acquirer: Acquirer,
+        authenticator: Authenticator,
+        authorizations: Authorizations,
+        notifier: Notifier,
+        *,
+        is_sandbox: bool,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._clock = clock
+        self._ids = ids
+        self._acquirer = acquirer
+        self._authenticator = authenticator
+        self._authorizations = authorizations
+        self._notifier = notifier
+        self._is_sandbox = is_sandbox
+
+    async def open_page(self, wish: PayObject) -> str:
+        """A pay object → the id of a new page of its order's round. Raises Refused where it contradicts the token."""
+        for flag, service in FLAGS_NOT_SPOKEN.items():
+            if flag in wish.flags:
+                raise Refused(Refusal.NOT_AVAILABLE, f"{service} are not available here", field=flag)
+        if wish.payment_type not in ("", VERIFICATION):
+            raise Refused(
+                Refusal.NOT_AVAILABLE, f"paymentType {wish.payment_type!r} is not available here", field="paymentType"
+            )
+        token_hash = hash_secret_address(wish.access_token)
+        terminal = await self._terminal_of(wish, token_hash)
+        page_id = self._ids.secret()
+        page_hash = hash_secret_address(page_id)
+        now = self._clock.now()
+
+        def decide(found: TokenWithOrder | None) -> Decision[None]:
+            order = _check_token(found, now)
+            _check_agreement(order, wish)
+            page = Page(
+                hash=page_hash,
+                order_id=order.id,
+                round_id=order.round_id,
+                language=wish.language,
+                expires_at=now + PAGE_LIFETIME,
+            )
+            if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now):
+                return Decision(None, (page,))  # it shows how the round ended
+            opened = self._take_page_data(order, wish, terminal, now)
+            return Decision(None, (opened, page))
+
+        await self._store.change((keys.token_by_hash(token_hash),), decide)
+        return page_id
+
+    async def view(self, page_id: str) -> OpenedPage | None:
+        """What the page shows now. None: no such page, or not any more."""
+        found = await self._store.find(keys.page_by_hash(hash_secret_address(page_id)))
+        if found is None:
+            return None
+        now = self._clock.now()
+        if found.record.expires_at <= now:
+            return None
+        terminal = await self._directory.get_terminal(found.history.order.terminal_id)
+        return OpenedPage(rounds.page_state(found, now), found.record, found.history, terminal)
+
+    async def pay(self, page_id: str, typed: Mapping[CardField, str], ip: str) -> Attempted | None:
+        """One card attempt: authenticate, reserve, call, record. None: the page is not payable now, it shows why.
+
+        Returns once the outcome is recorded or a few seconds have passed; the payment goes on either way. Raises
+        InvalidCard with what the payer should mend.
+        """
+        opened = await self.view(page_id)
+        if opened is None or opened.state not in PAYABLE_STATES:
+            return None
+        now = self._clock.now()
+        card = parse_card(*(typed.get(field, "") for field in CardField))
+        if problem := self._acquirer.check(card, now.date()):
+            raise InvalidCard(dict((problem,)))
+        order = opened.history.order
+        authentication = await self._authenticator.authenticate(
+            AuthenticationRequest(
+                terminal_id=order.terminal_id, amount=order.amount, currency=order.currency, card=card, at=now
+            )
+        )
+        return await self._authorizations.attempt(
+            hash_secret_address(page_id), card, authentication, opened.terminal, ip
+        )
+
+    async def leave(self, page_id: str) -> None:
+        """The payer goes back to the shop without paying: the round fails, unless a payment is open or approved."""
+        opened = await self.view(page_id)
+        if opened is None or opened.state not in PAYABLE_STATES:
+            return
+        stamp = self._authorizations.stamp()
+
+        def decide(found: PageWithOrder | None) -> Decision[rounds.RoundEnd | None]:
+            if found is None or not rounds.is_payable(found, stamp.at):
+                return Decision(None)
+            history = found.history
+            end = rounds.fail(
+                history, history.last_payment(), opened.terminal, stamp, cause="the payer left", has_left=True
+            )
+            return Decision(end, (end.order, *end.records))
+
+        end = await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
+        if end is not None and end.message is not None:
+            self._notifier.send(end.message)
+
+    async def _terminal_of(self, wish: PayObject, token_hash: bytes) -> Terminal:
+        found = await self._store.find(keys.token_by_hash(token_hash))
+        order = _check_token(found, self._clock.now())
+        return await self._directory.get_terminal(order.terminal_id)
+
+    def _take_page_data(self, order: Order, wish: PayObject, terminal: Terminal, now: datetime) -> Order:
+        """The order with what the shop's page says of it. Links are taken only where the shop's server named none."""
+        post_link, failure_post_link = order.post_link, order.failure_post_link
+        if not order.links_from_token:
+            post_link, failure_post_link = wish.post_link, wish.failure_post_link
+            for field, link in (("postLink", post_link), ("failurePostLink", failure_post_link)):
+                self._check_page_link(field, link, terminal)
+        opened_at = order.opened_at or now
+        return replace(
+            order,
+            post_link=post_link,
+            failure_post_link=failure_post_link,
+            account_id=order.account_id if order.account_is_vouched else wish.account_id,
+            opened_at=opened_at,
+            deadline_at=order.deadline_at or rounds.deadline_from(terminal, opened_at),
+            return_url=wish.return_url,
+            failure_return_url=wish.failure_return_url,
+            auto_return=wish.auto_return,
+            language=wish.language,
+            invoice_id_alt=wish.invoice_id_alt,
+            description=wish.description,
+            email=wish.email,
+            phone=wish.phone,
+            name=wish.name,
+            data=wish.data,
+            payment_type=wish.payment_type,
+            updated_at=now,
+        )
+
+    def _check_page_link(self, field: str, link: str, terminal: Terminal) -> None:
+        if not link:
+            return
+        if problem := check_link(link, is_sandbox=self._is_sandbox):
+            raise Refused(Refusal.INVALID_REQUEST, f"{field}: {problem}", field=field)
+        is_open = self._is_sandbox and not terminal.link_hosts
+        if not is_open and host_of(link).rpartition(":")[0] not in terminal.link_hosts:
+            raise Refused(
+                Refusal.LINK_NOT_ALLOWED,
+                f"{field}: its host is not on the list of terminal {terminal.id}. Name the address in the token"
+                " request, which your server sends, or add the host to the terminal",
+                field=field,
+            )
+
+
+def _check_token(found: TokenWithOrder | None, now: datetime) -> Order:
+    if found is None or found.record.expires_at <= now:
+        raise Refused(
+            Refusal.INVALID_TOKEN, "auth: the access token is unknown or has expired: request a new one", "auth"
+        )
+    if found.history is None:
+        raise Refused(
+            Refusal.INVALID_TOKEN,
+            "auth: this is a service token; request a token with invoiceID, amount, currency and terminal",
+            "auth",
+        )
+    if found.record.round_id != found.history.order.round_id:
+        raise Refused(Refusal.INVALID_TOKEN, "auth: a newer token of this order has replaced this one", "auth")
+    return found.history.order
+
+
+def _check_agreement(order: Order, wish: PayObject) -> None:
+    """What the object names must be what the token names; what it leaves out can't differ."""
+    if wish.invoice_id and wish.invoice_id != order.invoice_id:
+        raise _differs("invoiceId", wish.invoice_id, order.invoice_id)
+    if wish.terminal_id and wish.terminal_id.lower() != str(order.terminal_id):
+        raise _differs("terminal", wish.terminal_id, str(order.terminal_id))
+    if wish.currency and wish.currency.upper() != order.currency:
+        raise _differs("currency", wish.currency, order.currency)
+    if wish.amount:
+        try:
+            amount = parse_amount(wish.amount, order.currency)
+        except InvalidAmount as error:
+            raise Refused(Refusal.INVALID_REQUEST, str(error), "amount") from error
+        if amount != order.amount:
+            raise _differs("amount", wish.amount, "another amount")
+    if (wish.payment_type == VERIFICATION) != order.is_verification:
+        raise Refused(
+            Refusal.INVALID_REQUEST,
+            "amount 0 goes with paymentType cardVerification, and the other way round",
+            "amount",
+        )
+
+
+def _differs(field: str, named: str, expected: str) -> Refused:
+    return Refused(
+        Refusal.DIFFERS,
+        f"{field} is {named[:64]!r} in the object, but the token was issued for {expected}",
+        field,
+    )

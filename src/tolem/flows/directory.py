@@ -1,0 +1,66 @@
+"""Merchants and terminals as last read, so that a payment does not read them anew at every step.
+
+An entry is at most a second old: what the command line changes beside a running server counts a second later.
+"""
+
+import time
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from tolem.domain.merchant import Merchant, Terminal
+from tolem.storage import keys
+from tolem.storage.store import Store
+
+FRESH_SECONDS = 1.0
+ENTRIES_MAX = 10_000
+"""Past this the memory is emptied: unknown names come from outside."""
+
+N = TypeVar("N")
+R = TypeVar("R")
+
+
+class _Memory(Generic[N, R]):
+    def __init__(self) -> None:
+        self._entries: dict[N, tuple[float, R | None]] = {}
+
+    def recall(self, name: N) -> tuple[bool, R | None]:
+        entry = self._entries.get(name)
+        return (True, entry[1]) if entry and entry[0] > time.monotonic() else (False, None)
+
+    def keep(self, name: N, record: R | None) -> R | None:
+        if len(self._entries) >= ENTRIES_MAX:
+            self._entries.clear()
+        self._entries[name] = (time.monotonic() + FRESH_SECONDS, record)
+        return record
+
+
+class Directory:
+    """Reads merchants and terminals through a memory of a second."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._merchants = _Memory[str, Merchant]()
+        self._terminals = _Memory[UUID, Terminal]()
+
+    async def find_merchant(self, client_id: str) -> Merchant | None:
+        """The merchant that authenticates as `client_id`."""
+        is_fresh, merchant = self._merchants.recall(client_id)
+        if is_fresh:
+            return merchant
+        found = await self._store.find(keys.merchant_by_client(client_id))
+        return self._merchants.keep(client_id, found)
+
+    async def find_terminal(self, terminal_id: UUID) -> Terminal | None:
+        """The terminal of that id, of any merchant."""
+        is_fresh, terminal = self._terminals.recall(terminal_id)
+        if is_fresh:
+            return terminal
+        found = await self._store.find(keys.terminal_by_id(terminal_id))
+        return self._terminals.keep(terminal_id, found)
+
+    async def get_terminal(self, terminal_id: UUID) -> Terminal:
+        """The terminal of an order that is stored. Raises LookupError if it is gone, which is our fault."""
+        terminal = await self.find_terminal(terminal_id)
+        if terminal is None:
+            raise LookupError(f"terminal {terminal_id} is not stored")
+        return terminal

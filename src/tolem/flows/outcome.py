@@ -1,0 +1,179 @@
+"""What an acquirer's answer means for a payment. Pure decisions, from the expected state only.
+
+An answer that comes twice, or after the operation was settled otherwise, changes nothing.
+"""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from tolem.acquirers.base import AcquirerAnswer, Verdict
+from tolem.domain.history import Event, OrderHistory
+from tolem.domain.merchant import Terminal
+from tolem.domain.message import Message
+from tolem.domain.order import Order, OrderStatus
+from tolem.domain.payment import (
+    OPEN_OPERATIONS,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    Payment,
+    PaymentStatus,
+    advance,
+)
+from tolem.flows import rounds
+from tolem.flows.rounds import Stamp
+from tolem.storage.store import Decision
+from tolem.wire.reasons import IS_UNKNOWN
+
+REASON_NO_ANSWER = 458
+"""The acquirer did not answer and confirmed later that nothing is taken."""
+
+
+class Recorded(NamedTuple):
+    """What a recorded outcome leads to."""
+
+    status: PaymentStatus
+    message: Message | None = None
+    must_reverse: bool = False
+    """The acquirer approved what may no longer count: it has to be undone."""
+
+
+def is_certain(answer: AcquirerAnswer, operation: Operation) -> bool:
+    """An answer settles an operation only if it is about it, about its whole amount, and not open itself."""
+    if answer.key != operation.id or answer.reason_code in IS_UNKNOWN:
+        return False
+    if answer.verdict is Verdict.APPROVED:
+        return answer.amount == operation.amount and answer.reason_code == 0
+    return answer.verdict is Verdict.DECLINED and answer.reason_code != 0
+
+
+def record_answer(
+    history: OrderHistory, operation_id: UUID, answer: AcquirerAnswer, terminal: Terminal, stamp: Stamp
+) -> Decision[Recorded]:
+    """A certain answer to an authorize or purchase → the payment's status, the round's end if it is one."""
+    operation = history.operations[operation_id]
+    payment = history.payments[operation.payment_id]
+    if operation.status not in OPEN_OPERATIONS:
+        return Decision(Recorded(payment.status))
+    if answer.verdict is Verdict.DECLINED:
+        settled = _settle(operation, OperationStatus.DECLINED, stamp.at, answer.reason_code)
+        declined = advance(payment, PaymentStatus.DECLINED, stamp.at, reason_code=answer.reason_code)
+        return _after_failure(history, settled, declined, terminal, stamp, f"declined with {answer.reason_code}")
+    if not _may_succeed(history.order, payment):
+        return Decision(Recorded(payment.status, must_reverse=True))
+    settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
+    is_purchase = operation.kind is OperationKind.PURCHASE
+    approved = advance(
+        payment,
+        PaymentStatus.CAPTURED if is_purchase else PaymentStatus.AUTHORIZED,
+        stamp.at,
+        authorized=answer.amount,
+        captured=answer.amount if is_purchase else 0,
+        approval_code=answer.approval_code,
+        rrn=answer.rrn or payment.rrn,
+        issuer_name=answer.issuer_name,
+    )
+    end = rounds.succeed(history, approved, terminal, stamp)
+    return Decision(Recorded(approved.status, end.message), (end.order, approved, settled, *end.records))
+
+
+def record_unknown(
+    history: OrderHistory, operation_id: UUID, due_at: datetime, cause: str, stamp: Stamp
+) -> Decision[Recorded]:
+    """No certain answer came: the payment is unknown, and recovery takes it up at `due_at` (real time)."""
+    operation = history.operations[operation_id]
+    payment = history.payments[operation.payment_id]
+    if operation.status is not OperationStatus.PREPARED:
+        return Decision(Recorded(payment.status))
+    unknown = advance(payment, PaymentStatus.UNKNOWN, stamp.at)
+    event = Event(
+        id=stamp.event_id,
+        order_id=payment.order_id,
+        payment_id=payment.id,
+        kind="outcome_unknown",
+        detail=cause,
+        at=stamp.at,
+    )
+    waiting = replace(operation, status=OperationStatus.UNKNOWN, due_at=due_at)
+    return Decision(Recorded(unknown.status), (unknown, waiting, event))
+
+
+def prepare_reversal(
+    history: OrderHistory, operation_id: UUID, reversal_id: UUID, stan: str, stamp: Stamp
+) -> Decision[Operation | None]:
+    """The reversal of an open operation, committed before it is sent: the one that exists, or a new one.
+
+    None: the operation has been settled meanwhile and must not be reversed.
+    """
+    operation = history.operations[operation_id]
+    if operation.status not in OPEN_OPERATIONS:
+        return Decision(None)
+    for other in history.operations.values():
+        if other.kind is OperationKind.REVERSAL and other.original_id == operation.id:
+            return Decision(other)
+    reversal = Operation(
+        id=reversal_id,
+        order_id=operation.order_id,
+        payment_id=operation.payment_id,
+        kind=OperationKind.REVERSAL,
+        status=OperationStatus.PREPARED,
+        amount=operation.amount,
+        stan=stan,
+        rrn=operation.rrn,
+        original_id=operation.id,
+        due_at=None,  # driven by its original, which stays open until it is confirmed
+        created_at=stamp.at,
+    )
+    return Decision(reversal, (reversal,))
+
+
+def record_reversal(history: OrderHistory, reversal_id: UUID, terminal: Terminal, stamp: Stamp) -> Decision[Recorded]:
+    """The acquirer confirmed a reversal: its original did not and will not happen, so the payment has failed."""
+    reversal = history.operations[reversal_id]
+    original = history.operations[reversal.original_id] if reversal.original_id else reversal
+    payment = history.payments[original.payment_id]
+    if original.status not in OPEN_OPERATIONS:
+        return Decision(Recorded(payment.status))
+    confirmed = _settle(reversal, OperationStatus.APPROVED, stamp.at, 0)
+    undone = _settle(original, OperationStatus.REVERSED, stamp.at, REASON_NO_ANSWER)
+    failed = advance(payment, PaymentStatus.FAILED, stamp.at, reason_code=REASON_NO_ANSWER)
+    decision = _after_failure(history, undone, failed, terminal, stamp, "reversed")
+    return Decision(decision.answer, (*decision.writes, confirmed))
+
+
+def _may_succeed(order: Order, payment: Payment) -> bool:
+    """What turns out approved after the round was told failed, or was overtaken, does not count."""
+    return order.status is OrderStatus.OPEN and order.round_id == payment.round_id
+
+
+def _settle(operation: Operation, status: OperationStatus, at: datetime, reason_code: int) -> Operation:
+    return replace(operation, status=status, reason_code=reason_code, due_at=None, finished_at=at)
+
+
+def _after_failure(
+    history: OrderHistory, operation: Operation, payment: Payment, terminal: Terminal, stamp: Stamp, detail: str
+) -> Decision[Recorded]:
+    """One attempt is over without money: the round goes on, unless it was the last attempt or the deadline passed."""
+    order = history.order
+    goes_on = rounds.attempts_left(history, terminal) > 0 and not rounds.is_overdue(order, stamp.at)
+    if goes_on or not _may_succeed(order, payment):
+        event = Event(
+            id=stamp.event_id,
+            order_id=order.id,
+            payment_id=payment.id,
+            kind="attempt_failed",
+            detail=detail,
+            at=stamp.at,
+        )
+        return Decision(Recorded(payment.status), (payment, operation, event))
+    end = rounds.fail(history, payment, terminal, stamp, cause=f"last attempt {detail}")
+    return Decision(Recorded(payment.status, end.message), (end.order, payment, operation, *end.records))
+
+
+def recovery_due(real_now: datetime, tries: int, step: timedelta) -> datetime:
+    """When recovery looks again: the gap doubles from `step` to a minute at most."""
+    gap: timedelta = step * 2 ** min(tries, 10)
+    return real_now + min(gap, max(step, timedelta(minutes=1)))

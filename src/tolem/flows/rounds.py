@@ -1,0 +1,183 @@
+"""Rounds of an order: how one opens, what its page shows, how it ends. One round, one outcome, told once.
+
+Pure decisions, called inside the writer's changes by every flow, so that the rules stand in one place.
+"""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from tolem.domain.history import Event, OrderHistory, PageWithOrder
+from tolem.domain.merchant import Terminal
+from tolem.domain.message import Message, MessageKind, MessageState
+from tolem.domain.order import Order, OrderStatus
+from tolem.domain.payment import Payment, PaymentStatus
+from tolem.notifications.outbox import Lease, compose
+from tolem.wire import post_link
+
+PAGE_LIFETIME = timedelta(days=1)
+"""How long a page's address shows anything; rounds are far shorter."""
+
+REASON_NO_ACTION = 476
+"""The payer left, or the deadline passed, without any attempt (docs/protocol.md, reason codes)."""
+
+
+class Stamp(NamedTuple):
+    """What a decision may not choose itself, chosen before it: the time and the ids of what it may write."""
+
+    at: datetime
+    event_id: UUID
+    message_id: UUID
+    lease: Lease | None
+    """Ours, if this process can send a message at once."""
+
+
+class PageState(StrEnum):
+    """What a page shows; also the `data-state` of its HTML, a stable contract."""
+
+    FORM = "form"
+    CHECKING = "checking"
+    CHALLENGE = "challenge"
+    APPROVED = "approved"
+    DECLINED = "declined"  # this attempt was, another may be made
+    FAILED = "failed"  # the round ended without payment
+    EXPIRED = "expired"
+    PAID = "paid"  # was paid before this page was opened
+    INVALID = "invalid"
+
+
+PAYABLE_STATES = (PageState.FORM, PageState.DECLINED)
+
+
+def is_overdue(order: Order, now: datetime) -> bool:
+    """No new attempt may begin."""
+    return order.deadline_at is not None and now >= order.deadline_at
+
+
+def page_state(found: PageWithOrder, now: datetime) -> PageState:
+    """What a page shows now: the true state of its order, whatever this browser did last."""
+    page, history = found
+    order = history.order
+    if order.status is OrderStatus.PAID:
+        payment = history.successful_payment()
+        was_paid_before = payment is None or payment.created_at < page.expires_at - PAGE_LIFETIME
+        return PageState.PAID if was_paid_before else PageState.APPROVED
+    if order.round_id != page.round_id:
+        return PageState.INVALID
+    payment = history.open_payment()
+    if payment is not None:
+        is_challenged = payment.status is PaymentStatus.AUTHENTICATING
+        return PageState.CHALLENGE if is_challenged else PageState.CHECKING
+    if order.status is OrderStatus.FAILED:
+        has_expired = order.reason_code == REASON_NO_ACTION and not order.has_left
+        return PageState.EXPIRED if has_expired else PageState.FAILED
+    if is_overdue(order, now):
+        return PageState.EXPIRED
+    return PageState.FORM if history.last_payment() is None else PageState.DECLINED
+
+
+def is_payable(found: PageWithOrder, now: datetime) -> bool:
+    """A card attempt may begin on this page now."""
+    return page_state(found, now) in PAYABLE_STATES
+
+
+def attempts_left(history: OrderHistory, terminal: Terminal) -> int:
+    """Card attempts that this round still allows."""
+    return max(0, terminal.attempts_max - sum(1 for _ in history.round_payments()))
+
+
+def open_next_round(order: Order, round_id: UUID, amount: int, currency: str, at: datetime) -> Order:
+    """The order in a new round: nothing of the old one's page, links or deadline remains."""
+    return Order(
+        id=order.id,
+        terminal_id=order.terminal_id,
+        invoice_id=order.invoice_id,
+        status=OrderStatus.OPEN,
+        round_id=round_id,
+        amount=amount,
+        currency=currency,
+        created_at=order.created_at,
+        updated_at=at,
+    )
+
+
+def withdraw_failures(history: OrderHistory) -> tuple[Message, ...]:
+    """Undelivered failures of ended rounds, overtaken by a new one: a later success is never followed by them."""
+    return tuple(
+        replace(m, state=MessageState.WITHDRAWN, due_at=None)
+        for m in history.messages.values()
+        if m.kind is MessageKind.FAILURE
+    )
+
+
+class RoundEnd(NamedTuple):
+    """What is written when a round ends."""
+
+    order: Order
+    records: tuple[Event | Message, ...]
+    message: Message | None
+    """To be sent once the change is stored."""
+
+
+def succeed(history: OrderHistory, payment: Payment, terminal: Terminal, stamp: Stamp) -> RoundEnd:
+    """The round ends with an approved payment; the shop is told."""
+    order = replace(history.order, status=OrderStatus.PAID, reason_code=0, updated_at=stamp.at)
+    body = post_link.render_success(order, payment, stamp.at, seed_bodies=terminal.seed_bodies)
+    message = _tell(history, order, MessageKind.SUCCESS, body, payment.id, stamp)
+    event = Event(id=stamp.event_id, order_id=order.id, payment_id=payment.id, kind="round_paid", at=stamp.at)
+    return RoundEnd(order, (event, message) if message else (event,), message)
+
+
+def fail(
+    history: OrderHistory,
+    last: Payment | None,
+    terminal: Terminal,
+    stamp: Stamp,
+    *,
+    cause: str,
+    has_left: bool = False,
+) -> RoundEnd:
+    """The round ends unpaid; the shop is told the last attempt's reason, or that there was none.
+
+    The caller has checked that no payment of it is open. Nothing is told of a page that was never opened.
+    """
+    reason_code = last.reason_code if last else REASON_NO_ACTION
+    order = replace(
+        history.order,
+        status=OrderStatus.FAILED,
+        reason_code=reason_code,
+        has_left=has_left,
+        updated_at=stamp.at,
+    )
+    payment_id = last.id if last else None
+    message = None
+    if order.opened_at is not None:
+        body = post_link.render_failure(order, last, stamp.at, reason_code, seed_bodies=terminal.seed_bodies)
+        message = _tell(history, order, MessageKind.FAILURE, body, payment_id, stamp)
+    event = Event(
+        id=stamp.event_id, order_id=order.id, payment_id=payment_id, kind="round_failed", detail=cause, at=stamp.at
+    )
+    return RoundEnd(order, (event, message) if message else (event,), message)
+
+
+def deadline_from(terminal: Terminal, opened_at: datetime) -> datetime:
+    """When a round that was opened first at `opened_at` stops taking attempts."""
+    return opened_at + timedelta(minutes=terminal.round_minutes)
+
+
+def _tell(
+    history: OrderHistory, order: Order, kind: MessageKind, body: bytes, payment_id: UUID | None, stamp: Stamp
+) -> Message | None:
+    return compose(
+        order,
+        kind,
+        body,
+        id=stamp.message_id,
+        payment_id=payment_id,
+        at=stamp.at,
+        earlier=history.messages.values(),
+        lease=stamp.lease,
+    )

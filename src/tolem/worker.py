@@ -1,0 +1,58 @@
+"""The work that no request starts: recovery, expiry, notifications, purge. Runs in `serve` beside the pages, or alone
+(`tolem worker`). A step that fails is logged and tried again; the loops end only when they are told to.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from tolem.flows.expiry import Expiry
+from tolem.flows.recovery import Recovery
+from tolem.notifications.notifier import Notifier
+from tolem.telemetry import log
+
+STEP_SECONDS = 1.0
+PURGE_SECONDS = 60.0
+FAILURE_SECONDS_MAX = 30.0
+
+
+class Worker:
+    """Runs the loops of one process."""
+
+    def __init__(self, recovery: Recovery, expiry: Expiry, notifier: Notifier) -> None:
+        self._recovery = recovery
+        self._expiry = expiry
+        self._notifier = notifier
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins all loops."""
+        self._tasks = [
+            asyncio.create_task(self._repeat("recovery", STEP_SECONDS, self._recovery.step)),
+            asyncio.create_task(self._repeat("expiry", STEP_SECONDS, self._expiry.step)),
+            asyncio.create_task(self._repeat("purge", PURGE_SECONDS, self._expiry.purge)),
+            asyncio.create_task(self._notifier.run()),
+        ]
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Takes up nothing new and waits for what runs."""
+        self._stopping.set()
+        await self._notifier.stop(timeout_seconds)
+        _, running = await asyncio.wait(self._tasks, timeout=timeout_seconds)
+        for task in running:
+            task.cancel()
+
+    async def _repeat(self, name: str, seconds: float, step: Callable[[], Awaitable[int]]) -> None:
+        """Steps until stopped; goes on at once while there is a backlog, and more slowly while steps fail."""
+        pause = seconds
+        while not self._stopping.is_set():
+            try:
+                done = await step()
+                pause = 0.0 if done else seconds
+            except Exception as error:
+                log.error("step_failed", step=name, exc_info=error)
+                pause = min(max(pause, seconds) * 2, FAILURE_SECONDS_MAX)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause or 0.01):
+                    await self._stopping.wait()
