@@ -1,0 +1,151 @@
+"""Pictures of every state of the payment page: `make screenshots`, into test-output/screenshots.
+
+Renders sample orders with Pages directly, without a database or an acquirer, in each language, light and dark, on a
+phone and on a desktop. Invariant: the pages come over HTTP with the headers that payers get; what the browser complains
+of (a breach of the policy, a failed load, a script's error, a page wider than the window) fails the run.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Literal
+
+from msgspec.structs import replace
+from playwright.sync_api import Browser, sync_playwright
+from scripts.browser import find_browser
+
+from tolem.domain.card import CardField, CardProblem
+from tolem.domain.errors import Refusal
+from tolem.flows.rounds import PageState
+from tolem.i18n.translator import load_translator
+from tolem.web.assets import static_files
+from tolem.web.headers import security_headers
+from tolem.web.pages import Notice, Pages, PageView
+
+OUTPUT = Path(__file__).resolve().parent.parent / "test-output" / "screenshots"
+WIDTHS = {"phone": 360, "desktop": 1280}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+NOON = datetime(2026, 11, 24, 7, 5, tzinfo=UTC)
+
+VIEW = PageView(
+    language="ru",
+    shop_name="Книжный дом «Парасат»",
+    amount=1_234_550,
+    currency="KZT",
+    invoice_id="000001482",
+    description="Абай Құнанбайұлы. Қара сөздер, 2 экз.",
+    attempts_left=3,
+    return_url="https://shop.example/return",
+    page_path="/pay/sample",
+    deadline_at=NOON,
+)
+TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", at=NOON)
+PROBLEMS = {
+    CardField.NUMBER: CardProblem.NUMBER_CHECK,
+    CardField.EXPIRY: CardProblem.EXPIRY_PAST,
+    CardField.CVC: CardProblem.CVC_LENGTH_3,
+    CardField.NAME: CardProblem.NAME_FORMAT,
+}
+
+
+def build_samples(pages: Pages, language: str) -> Iterator[tuple[str, bytes]]:
+    """Name and HTML of one sample of every state."""
+    view, tried = replace(VIEW, language=language), replace(TRIED, language=language)
+    typed = {CardField.EXPIRY: "01/20", CardField.NAME: "АЙГЕРІМ"}
+    declined = replace(tried, state=PageState.DECLINED, reason_code=484, attempts_left=2)
+    yield "form", pages.form(view)
+    yield "form-errors", pages.form(view, PROBLEMS, typed)
+    yield "form-busy", pages.form(view, notice=Notice.BUSY)
+    yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
+    yield "declined", pages.form(declined)
+    yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
+    yield "approved", pages.approved(replace(tried, approval_code="421907"))
+    yield "paid", pages.paid(replace(tried, approval_code="421907"))
+    yield "failed", pages.failed(replace(tried, reason_code=466))
+    yield "cancelled", pages.failed(replace(view, reason_code=476, at=NOON))
+    yield "expired", pages.expired(replace(view, return_url=""))
+    yield "invalid", pages.invalid(language, Refusal.DIFFERS, "amount: the token says 100 KZT, the object 1 KZT")
+    yield "fault", pages.fault(language, "01936f2a-5c1d")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    samples: dict[str, bytes]
+    files = static_files()
+
+    def do_GET(self) -> None:
+        if asset := self.files.get(self.path):
+            self._answer(asset.headers(gzipped=True), asset.gzipped)
+        elif body := self.samples.get(self.path):
+            self._answer([(b"content-type", b"text/html; charset=utf-8"), *security_headers()], body)
+        elif self.path.endswith("/state"):
+            self._answer([(b"content-type", b"application/json")], b'{"state":"checking"}')
+        else:
+            self.send_error(404)
+
+    def _answer(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        self.send_response(200)
+        for name, value in headers:
+            self.send_header(name.decode(), value.decode())
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet: what goes wrong shows in the browser."""
+
+
+def take_pictures(browser: Browser, address: str, names: list[str]) -> list[str]:
+    """Saves the pictures; gives what the browser complained of."""
+    complaints: list[str] = []
+    for scheme in SCHEMES:
+        for device, width in WIDTHS.items():
+            context = browser.new_context(
+                viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
+            )
+            page = context.new_page()
+            page.on("console", lambda message: complaints.append(f"{message.location['url']}: {message.text}"))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            for name in names:
+                page.goto(f"{address}/{name}", wait_until="load")
+                if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+                    complaints.append(f"{page.url}: wider than the window at {width} px")
+                page.screenshot(path=OUTPUT / f"{name}-{scheme}-{device}.png", full_page=True)
+            context.close()
+    return complaints
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="states whose name begins like this")
+    only = parser.parse_args().only
+    executable = find_browser()
+    if executable is None:
+        raise SystemExit("no browser: run `python scripts/browser.py` first")
+    translator = load_translator()
+    pages = Pages(translator, sandbox=True)
+    _Handler.samples = {
+        f"/{name}-{language}": body
+        for language in translator.languages
+        for name, body in build_samples(pages, language)
+        if name.startswith(only)
+    }
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    names = [path.removeprefix("/") for path in _Handler.samples]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        complaints = take_pictures(browser, f"http://127.0.0.1:{server.server_port}", names)
+        browser.close()
+    server.shutdown()
+    print("\n".join((*complaints, f"{len(names) * len(SCHEMES) * len(WIDTHS)} pictures in {OUTPUT}")))
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The HTTP edge: what shops and browsers speak to."""

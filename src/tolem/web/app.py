@@ -1,0 +1,110 @@
+"""The HTTP edge: which path belongs to whom, and the one place that turns faults into answers.
+
+The hot paths of a payment are plain ASGI (tolem.web.http); the rest is a Starlette application. Duplicate slashes in a
+path are collapsed (docs/protocol.md §1). A fault is told by an incident number, logged once with its trace.
+"""
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tolem.domain.errors import Overloaded
+from tolem.telemetry import faults_total, log, requests_seconds
+from tolem.web.checkout import PAGE_PREFIX, PageEndpoint, PayformEndpoint, html, preferred_language
+from tolem.web.http import Disconnected, Request, Response, json_response
+from tolem.web.oauth import CORS, TokenEndpoint
+from tolem.web.pages import Pages
+
+TOKEN_PATHS = ("/epay2/oauth2/token", "/oauth2/token")
+PAYFORM_PATHS = ("/payform", "/payform/", "/redesign-payform", "/redesign-payform/")
+
+_SLASHES = re.compile("/{2,}")
+
+
+class Route(NamedTuple):
+    """One endpoint of the hot paths."""
+
+    name: str
+    """In metrics and logs; never the path itself."""
+    endpoint: Callable[[Request], Awaitable[Response]]
+    is_for_payers: bool
+    """A fault is answered with a page; otherwise with JSON."""
+
+
+class Edge:
+    """The application that uvicorn serves."""
+
+    def __init__(
+        self, tokens: TokenEndpoint, payform: PayformEndpoint, page: PageEndpoint, pages: Pages, rest: ASGIApp
+    ) -> None:
+        self._exact = {path: Route("token", tokens, is_for_payers=False) for path in TOKEN_PATHS}
+        self._exact |= {path: Route("payform", payform, is_for_payers=True) for path in PAYFORM_PATHS}
+        self._page = Route("page", page, is_for_payers=True)
+        self._pages = pages
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+            return
+        if "//" in scope["path"]:
+            path = _SLASHES.sub("/", scope["path"])
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        route = self._exact.get(scope["path"])
+        if route is None:
+            if not scope["path"].startswith(PAGE_PREFIX):
+                await self._rest(scope, receive, send)
+                return
+            route = self._page
+        started = time.perf_counter()
+        request = Request(scope, receive)
+        try:
+            response = await route.endpoint(request)
+        except Disconnected:
+            return
+        except Overloaded:
+            response = self._answer_overload(request, route)
+        except Exception as error:
+            response = self._answer_fault(request, route, error)
+        await response.send(send, without_body=request.method == "HEAD")
+        requests_seconds.labels(route.name).observe(time.perf_counter() - started)
+
+    def _answer_overload(self, request: Request, route: Route) -> Response:
+        log.warning("overloaded", route=route.name)
+        retry = (b"retry-after", b"1")
+        if route.is_for_payers:
+            busy = html(503, self._pages.busy(preferred_language(request)))
+            return busy._replace(headers=[*busy.headers, retry])
+        body = {"error": "temporarily_unavailable", "code": 461, "message": "too many requests wait; try again"}
+        return json_response(503, msgspec.json.encode(body), retry, *CORS)
+
+    def _answer_fault(self, request: Request, route: Route, error: Exception) -> Response:
+        incident = new_incident()
+        faults_total.inc()
+        log.error("fault", incident=incident, route=route.name, exc_info=error)
+        if route.is_for_payers:
+            return html(500, self._pages.fault(preferred_language(request), incident))
+        return json_response(500, render_fault(incident), *CORS)
+
+
+def new_incident() -> str:
+    """A number that a payer can read to somebody: 8 hexadecimal digits."""
+    return secrets.token_hex(4).upper()
+
+
+def render_fault(incident: str) -> bytes:
+    """What a program is told of a fault of ours."""
+    return msgspec.json.encode(
+        {
+            "error": "server_error",
+            "code": 456,
+            "message": f"an unexpected fault on our side, incident {incident}",
+            "incident": incident,
+        }
+    )

@@ -1,0 +1,126 @@
+"""HTTP as the hot paths need it: a request with a bounded body, a response as data. Plain ASGI, without the cost of a
+framework's objects; everything else of the edge is Starlette's.
+"""
+
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from starlette.types import Message, Receive, Scope, Send
+
+from tolem.domain.errors import Refusal, Refused
+
+FIELDS_MAX = 64
+
+
+class BodyTooLarge(Refused):
+    """More bytes than the path reads; answered with 413."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(Refusal.INVALID_REQUEST, f"the body is larger than the {limit} bytes that are read here")
+
+
+class Disconnected(Exception):
+    """The client went away before its request was complete; there is nobody to answer."""
+
+
+class Request:
+    """One request of the hot paths."""
+
+    __slots__ = ("_receive", "scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self._receive = receive
+
+    @property
+    def method(self) -> str:
+        """Upper case."""
+        return str(self.scope["method"])
+
+    @property
+    def address(self) -> str:
+        """The client's address, of the payer or shop even behind a trusted proxy."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else ""
+
+    def header(self, name: bytes) -> str:
+        """The first header of that lower-case name, empty if there is none."""
+        for key, value in self.scope["headers"]:
+            if key == name:
+                return bytes(value).decode("latin-1")
+        return ""
+
+    def query(self) -> dict[str, str]:
+        """Fields of the query string; the last of a name counts. Raises Refused."""
+        return _parse_fields(bytes(self.scope["query_string"]))
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, at most `limit` bytes. Raises BodyTooLarge without reading on, Disconnected."""
+        declared = self.header(b"content-length")
+        if declared.isdigit() and int(declared) > limit:
+            raise BodyTooLarge(limit)
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message: Message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > limit:
+                raise BodyTooLarge(limit)
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    async def form(self, limit: int) -> dict[str, str]:
+        """The fields of an urlencoded form. Raises Refused for another content type or text that is not UTF-8."""
+        content_type = self.header(b"content-type").partition(";")[0].strip().lower()
+        if content_type != "application/x-www-form-urlencoded":
+            raise Refused(
+                Refusal.INVALID_REQUEST,
+                "content type must be application/x-www-form-urlencoded",
+                "Content-Type",
+            )
+        return _parse_fields(await self.body(limit))
+
+
+class Response(NamedTuple):
+    """One answer."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes = b""
+
+    async def send(self, send: Send, *, without_body: bool = False) -> None:
+        """Writes it; `without_body` answers HEAD."""
+        headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if without_body else self.body})
+
+
+def json_response(status: int, body: bytes, *extra: tuple[bytes, bytes]) -> Response:
+    """JSON that nobody may keep."""
+    return Response(status, [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *extra], body)
+
+
+def redirect(location: str) -> Response:
+    """303: the browser opens `location` with GET."""
+    return Response(
+        303,
+        [
+            (b"location", location.encode("ascii")),
+            (b"cache-control", b"no-store"),
+            (b"referrer-policy", b"same-origin"),
+        ],
+    )
+
+
+def _parse_fields(data: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
+    except UnicodeDecodeError:
+        raise Refused(Refusal.INVALID_REQUEST, "the form is not URL-encoded UTF-8") from None
+    except ValueError:
+        raise Refused(Refusal.INVALID_REQUEST, f"the form has more than {FIELDS_MAX} fields") from None
+    return dict(pairs)

@@ -1,0 +1,129 @@
+"""Everything of the edge that is no step of a payment: the JS library, static files, health, readiness, metrics."""
+
+import gzip
+import hashlib
+import hmac
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tolem.telemetry import faults_total, log, render_metrics
+from tolem.web.app import new_incident, render_fault
+from tolem.web.assets import static_files
+
+LIBRARY = Path(__file__).parent / "static" / "payment-api.js"
+LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
+METRICS_USER = "sandbox"
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether this process can take payments, and why not."""
+
+    is_ready: bool
+    details: dict[str, str | int]
+
+
+def build_public(readiness: Callable[[], Awaitable[Readiness]], metrics_password: str) -> Starlette:
+    """The Starlette application behind the hot paths. `metrics_password`: empty, or what /metrics asks for."""
+    library = _Library(LIBRARY.read_bytes())
+    statics = static_files()
+
+    async def serve_library(request: Request) -> Response:
+        return library.answer(request)
+
+    async def serve_static(request: Request) -> Response:
+        asset = statics.get(request.url.path)
+        if asset is None:
+            return _not_found(request)
+        gzipped = "gzip" in request.headers.get("accept-encoding", "")
+        response = Response(asset.gzipped if gzipped else asset.body)
+        response.raw_headers = asset.headers(gzipped=gzipped)
+        return response
+
+    async def health(request: Request) -> Response:
+        return Response(b'{"status":"ok"}', media_type="application/json")
+
+    async def ready(request: Request) -> Response:
+        state = await readiness()
+        body = {"status": "ready" if state.is_ready else "not ready"} | state.details
+        return Response(
+            msgspec.json.encode(body), status_code=200 if state.is_ready else 503, media_type="application/json"
+        )
+
+    async def metrics(request: Request) -> Response:
+        if metrics_password and not _is_allowed(request, metrics_password):
+            return Response(
+                b"a password is needed\n", 401, {"www-authenticate": 'Basic realm="tolem"'}, media_type="text/plain"
+            )
+        await readiness()
+        return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        return _not_found(request)
+
+    async def fault(request: Request, error: Exception) -> Response:
+        incident = new_incident()
+        faults_total.inc()
+        log.error("fault", incident=incident, route="public", exc_info=error)
+        return Response(render_fault(incident), status_code=500, media_type="application/json")
+
+    return Starlette(
+        routes=[
+            *(Route(path, serve_library) for path in LIBRARY_PATHS),
+            Route("/static/{name}", serve_static),
+            Route("/healthz", health),
+            Route("/readyz", ready),
+            Route("/metrics", metrics),
+        ],
+        exception_handlers={404: not_found, Exception: fault},
+    )
+
+
+class _Library:
+    """payment-api.js: shops' pages of any origin load it; short caching, so that a fix reaches them."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._gzipped = gzip.compress(body, 9, mtime=0)
+        self._etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+
+    def answer(self, request: Request) -> Response:
+        gzipped = "gzip" in request.headers.get("accept-encoding", "")
+        headers = {
+            "cache-control": "public, max-age=300",
+            "etag": self._etag,
+            "vary": "accept-encoding",
+            "access-control-allow-origin": "*",
+            "cross-origin-resource-policy": "cross-origin",
+            "x-content-type-options": "nosniff",
+        }
+        if self._etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if gzipped:
+            headers["content-encoding"] = "gzip"
+        return Response(
+            self._gzipped if gzipped else self._body, headers=headers, media_type="text/javascript; charset=utf-8"
+        )
+
+
+def _not_found(request: Request) -> Response:
+    body = {"code": 404, "message": f"nothing is served at this path with {request.method}"}
+    return Response(msgspec.json.encode(body), status_code=404, media_type="application/json")
+
+
+def _is_allowed(request: Request, password: str) -> bool:
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        given = b64decode(encoded, validate=True)
+    except (Base64Error, ValueError):
+        return False
+    return hmac.compare_digest(given, f"{METRICS_USER}:{password}".encode())

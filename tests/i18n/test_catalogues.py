@@ -1,0 +1,79 @@
+"""No language lacks a text, none keeps a stale one, and every text takes its values."""
+
+import re
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po
+from scripts.catalogues import extract, list_untranslated
+
+from tolem.i18n.translator import DEFAULT_LANGUAGE, Translator, list_catalogues, load_translator
+
+CATALOGUES = list_catalogues()
+
+
+def read(language: str) -> Catalog:
+    with CATALOGUES[language].open("rb") as file:
+        return read_po(file, locale=language, domain="tolem", abort_invalid=True)
+
+
+def msgids(catalogue: Catalog) -> set[str]:
+    return {str(message.id) for message in catalogue if message.id}
+
+
+def test_russian_and_english_are_there() -> None:
+    assert {"ru", "en"} <= set(CATALOGUES)
+
+
+@pytest.mark.parametrize("language", CATALOGUES)
+def test_catalogue_is_complete_and_has_nothing_stale(language: str) -> None:
+    catalogue, texts = read(language), msgids(extract())
+    assert len(texts) > 50  # the extractor finds templates and code
+    assert texts - msgids(catalogue) == set(), "run scripts/catalogues.py and translate"
+    assert msgids(catalogue) - texts == set(), "run scripts/catalogues.py"
+    assert not catalogue.obsolete
+    assert list_untranslated(catalogue) == []
+    assert [message.id for message in catalogue if message.id and message.fuzzy] == []
+
+
+@pytest.mark.parametrize("language", CATALOGUES)
+def test_translations_have_the_places_of_their_msgids(language: str) -> None:
+    for message in read(language):
+        ids = message.id if isinstance(message.id, (tuple, list)) else (message.id,)
+        strings = message.string if isinstance(message.string, (tuple, list)) else (message.string,)
+        if message.id:
+            for string in strings:
+                assert places(string) == places(ids[-1]), message.id
+
+
+def places(text: str | None) -> set[str]:
+    return set(re.findall(r"%\((\w+)\)s", text or ""))
+
+
+def test_plurals() -> None:
+    translator = load_translator()
+    forms = ("%(count)s attempt left", "%(count)s attempts left")
+    assert [translator.ntext("ru", *forms, count) for count in (1, 2, 5, 21)] == [
+        "Осталась 1 попытка",
+        "Осталось 2 попытки",
+        "Осталось 5 попыток",
+        "Осталась 21 попытка",
+    ]
+    assert [translator.ntext("en", *forms, count) for count in (1, 2)] == ["1 attempt left", "2 attempts left"]
+
+
+def test_an_unknown_language_or_text_still_says_something() -> None:
+    translator = load_translator()
+    assert translator.choose("en") == "en"
+    assert translator.choose("xx") == DEFAULT_LANGUAGE
+    assert translator.text("xx", "Order") == translator.text(DEFAULT_LANGUAGE, "Order") == "Заказ"
+    assert translator.text("en", "never translated") == "never translated"
+    with pytest.raises(ValueError, match="default language"):
+        Translator({})
+
+
+def test_catalogues_are_plain_files_beside_the_code() -> None:
+    for language, path in CATALOGUES.items():
+        assert path.parts[-4:] == ("i18n", language, "LC_MESSAGES", "tolem.po")
+        assert list(Path(path.parent).glob("*.mo")) == []

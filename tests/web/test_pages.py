@@ -1,0 +1,291 @@
+"""Pages as a payer gets them: what they say in each state and language, and what they never say."""
+
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pytest
+from msgspec.structs import replace
+
+from tolem.domain.card import CardField, CardProblem, parse_card, passes_luhn
+from tolem.domain.errors import Refusal
+from tolem.flows.rounds import PageState
+from tolem.i18n.translator import load_translator
+from tolem.web.pages import SANDBOX_CARDS, Notice, Pages, PageView
+
+TRANSLATOR = load_translator()
+SANDBOX = Pages(TRANSLATOR, sandbox=True)
+PRODUCTION = Pages(TRANSLATOR, sandbox=False)
+AT = datetime(2026, 11, 24, 7, 5, tzinfo=UTC)
+
+VIEW = PageView(
+    language="en",
+    shop_name="Bookshop",
+    amount=123_450,
+    currency="KZT",
+    invoice_id="000042",
+    description="Two books",
+    attempts_left=3,
+    return_url="https://shop.example/back?a=1&b=2",
+    page_path="/pay/Abc-123",
+    deadline_at=AT,
+)
+TRIED = replace(
+    VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", approval_code="421907", reason_code=466, at=AT
+)
+ALL_PROBLEMS = {
+    CardField.NUMBER: CardProblem.NUMBER_CHECK,
+    CardField.EXPIRY: CardProblem.EXPIRY_PAST,
+    CardField.CVC: CardProblem.CVC_LENGTH_3,
+    CardField.NAME: CardProblem.NAME_FORMAT,
+}
+VOID_ELEMENTS = {"input", "link", "meta", "path", "circle", "rect"}
+
+
+class Document(HTMLParser):
+    """A page taken apart; complains of tags that do not match."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(body.decode())
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID_ELEMENTS:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID_ELEMENTS:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def find(self, tag: str, **wanted: str) -> dict[str, str]:
+        found = [has for name, has in self.tags if name == tag and wanted.items() <= has.items()]
+        assert len(found) == 1, (tag, wanted, found)
+        return found[0]
+
+    def has(self, tag: str, **wanted: str) -> bool:
+        return any(name == tag and wanted.items() <= has.items() for name, has in self.tags)
+
+
+def build_pages(pages: Pages, language: str) -> dict[str, tuple[PageState, bytes]]:
+    """Every kind of page, with the state that it has to tell."""
+    view, tried = replace(VIEW, language=language), replace(TRIED, language=language)
+    verification = replace(tried, amount=0, is_verification=True)
+    return {
+        "form": (PageState.FORM, pages.form(view)),
+        "form with errors": (PageState.FORM, pages.form(view, ALL_PROBLEMS)),
+        "form with notice": (PageState.FORM, pages.form(view, notice=Notice.ANOTHER_OPEN)),
+        "verification": (PageState.FORM, pages.form(verification)),
+        "declined": (PageState.DECLINED, pages.form(replace(tried, state=PageState.DECLINED))),
+        "checking": (PageState.CHECKING, pages.checking(replace(tried, state=PageState.CHECKING))),
+        "approved": (PageState.APPROVED, pages.approved(tried)),
+        "verified": (PageState.APPROVED, pages.approved(verification)),
+        "paid": (PageState.PAID, pages.paid(tried)),
+        "failed": (PageState.FAILED, pages.failed(tried)),
+        "cancelled": (PageState.FAILED, pages.failed(replace(tried, reason_code=476))),
+        "expired": (PageState.EXPIRED, pages.expired(tried)),
+        "invalid": (PageState.INVALID, pages.invalid(language, Refusal.DIFFERS, "amount: 1 is not 2")),
+        "not available": (PageState.INVALID, pages.not_available(language, "isAFT")),
+        "wrong origin": (PageState.INVALID, pages.wrong_origin(language)),
+        "busy": (PageState.INVALID, pages.busy(language)),
+        "fault": (PageState.INVALID, pages.fault(language, "0193-6f2a")),
+    }
+
+
+@pytest.mark.parametrize("language", TRANSLATOR.languages)
+@pytest.mark.parametrize("pages", (SANDBOX, PRODUCTION), ids=("sandbox", "production"))
+def test_every_page_tells_its_state_and_language_and_has_nothing_inline(pages: Pages, language: str) -> None:
+    for name, (state, body) in build_pages(pages, language).items():
+        document = Document(body)
+        assert document.find("main")["data-state"] == state, name
+        assert document.find("html")["lang"] == language, name
+        assert sum(tag == "h1" for tag, _ in document.tags) == 1, name
+        assert document.text.count("%(") == 0, name
+        assert all(text not in body.decode() for text in ("\x02", "\x03", "None")), name
+        for tag, has in document.tags:
+            assert tag != "style", name
+            assert tag != "script" or re.fullmatch(r"/static/page\.[0-9a-f]{12}\.js", has["src"]), name
+            assert not any(attribute == "style" or attribute.startswith("on") for attribute in has), name
+        ids = [has["id"] for _, has in document.tags if "id" in has]
+        assert len(ids) == len(set(ids)), name
+        described = {ref for _, has in document.tags for ref in has.get("aria-describedby", "").split()}
+        assert described <= set(ids), name
+
+
+def test_a_language_without_a_catalogue_gets_russian() -> None:
+    assert Document(SANDBOX.form(replace(VIEW, language="xx"))).find("html")["lang"] == "ru"
+    assert Document(SANDBOX.busy("")).find("html")["lang"] == "ru"
+
+
+def test_form_keeps_the_contract_of_its_fields() -> None:
+    document = Document(PRODUCTION.form(VIEW))
+    assert document.find("form", method="post", action="/pay/Abc-123")
+    assert document.find("form", method="post", action="/pay/Abc-123/leave")
+    for field in CardField:
+        assert document.find("input", name=field, id=field, autocomplete=field)
+        assert document.find("label", **{"for": field})
+    for field in (CardField.NUMBER, CardField.EXPIRY, CardField.CVC):
+        assert document.find("input", name=field)["inputmode"] == "numeric"
+    assert "Pay 1\u00a0234,50\u00a0₸" in document.text
+    assert "12:05, Astana time" in document.text
+    assert "Bookshop" in document.text
+    assert "Two books" in document.text
+    assert "000042" in document.text
+
+
+@pytest.mark.parametrize("language", TRANSLATOR.languages)
+def test_each_error_stands_beside_its_field_and_the_first_gets_the_focus(language: str) -> None:
+    body = SANDBOX.form(replace(VIEW, language=language), ALL_PROBLEMS)
+    document = Document(body)
+    for field in CardField:
+        found = document.find("input", name=field)
+        assert found["aria-invalid"] == "true"
+        assert f"{field}-error" in found["aria-describedby"]
+        assert document.find("p", id=f"{field}-error")
+        assert document.find("a", href=f"#{field}")
+        assert ("autofocus" in found) is (field is CardField.NUMBER)
+    document = Document(SANDBOX.form(VIEW, {CardField.CVC: CardProblem.CVC_MISSING}))
+    assert "autofocus" in document.find("input", name="cc-csc")
+    assert "aria-invalid" not in document.find("input", name="cc-number")
+    assert not document.has("p", id="cc-number-error")
+    assert document.text.count("Enter the security code") == 2
+
+
+def test_only_expiry_and_name_come_back_into_the_form() -> None:
+    typed = {
+        CardField.NUMBER: "4405639704015097",
+        CardField.EXPIRY: "09/28",
+        CardField.CVC: "719",
+        CardField.NAME: 'ANN "O" <B>',
+    }
+    body = PRODUCTION.form(VIEW, ALL_PROBLEMS, typed)
+    document = Document(body)
+    assert document.find("input", name="cc-exp")["value"] == "09/28"
+    assert document.find("input", name="cc-name")["value"] == 'ANN "O" <B>'
+    assert "value" not in document.find("input", name="cc-number")
+    assert "value" not in document.find("input", name="cc-csc")
+    assert b"4405639704015097" not in body
+    assert b"719" not in body
+
+
+def test_a_number_typed_into_a_wrong_field_does_not_come_back() -> None:
+    typed = {CardField.EXPIRY: "4405639704015096", CardField.NAME: "4405 6397 0401 5096"}
+    document = Document(PRODUCTION.form(VIEW, ALL_PROBLEMS, typed))
+    assert document.find("input", name="cc-exp")["value"] == ""
+    assert document.find("input", name="cc-name")["value"] == ""
+
+
+EVIL = "<script>alert(1)</script>\"'&%(amount)s\u202egnp\u200b\ud800"
+
+
+@pytest.mark.parametrize("language", TRANSLATOR.languages)
+def test_what_comes_from_outside_is_escaped_and_isolated(language: str) -> None:
+    evil = replace(
+        TRIED, language=language, shop_name=EVIL, description=EVIL, invoice_id=EVIL, rrn=EVIL, approval_code=EVIL
+    )
+    bodies = [body for _, body in build_pages(SANDBOX, language).values()]
+    bodies += [
+        SANDBOX.form(evil, notice=Notice.BUSY),
+        SANDBOX.checking(evil),
+        SANDBOX.approved(evil),
+        SANDBOX.expired(evil),
+        SANDBOX.invalid(language, Refusal.INVALID_REQUEST, EVIL),
+        SANDBOX.fault(language, EVIL),
+    ]
+    for body in bodies:
+        assert [tag for tag, _ in Document(body).tags].count("script") == 1
+    shown = SANDBOX.approved(evil).decode()
+    escaped = "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;%(amount)s\u202egnp\u200b?"
+    assert shown.count(f"<bdi>{escaped}</bdi>") == 5
+    assert shown.count(escaped) == 6  # and isolated by characters in the title
+    assert f"\u2068{escaped}\u2069</title>" in shown.replace("&#x2068;", "\u2068").replace("&#x2069;", "\u2069")
+
+
+def test_declined_says_why_and_lets_try_another_card() -> None:
+    declined = replace(TRIED, state=PageState.DECLINED, reason_code=484, attempts_left=1)
+    text = Document(SANDBOX.form(declined)).text
+    assert "There is not enough money on the card" in text
+    assert "1 attempt left" in text
+    assert "Visa •••• 5096" in text
+    assert "Осталось 2 попытки" in Document(SANDBOX.form(replace(declined, language="ru", attempts_left=2))).text
+    stolen = Document(SANDBOX.form(replace(declined, reason_code=483))).text
+    assert "The bank declined the payment" in stolen
+    assert "stolen" not in stolen.lower()
+
+
+@pytest.mark.parametrize("state", (PageState.APPROVED, PageState.PAID))
+def test_receipt_has_what_a_payer_keeps(state: PageState) -> None:
+    text = Document(SANDBOX.page(replace(TRIED, state=state))).text
+    for part in (
+        "1\u00a0234,50\u00a0₸",
+        "Bookshop",
+        "000042",
+        "•••• 5096",
+        "632807123456",
+        "421907",
+        "24 November 2026",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("state", (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED))
+def test_result_leads_back_to_the_shop(state: PageState) -> None:
+    view = replace(TRIED, state=state)
+    document = Document(SANDBOX.page(view))
+    link = document.find("a", href="https://shop.example/back?a=1&b=2")
+    assert link["rel"] == "noopener noreferrer"
+    assert not document.has("meta", **{"http-equiv": "refresh"})
+
+    document = Document(SANDBOX.page(replace(view, auto_return=True)))
+    refresh = document.find("meta", **{"http-equiv": "refresh"})
+    assert refresh["content"] == "0;url=https://shop.example/back?a=1&b=2"
+    assert document.has("a", href="https://shop.example/back?a=1&b=2")
+
+    body = SANDBOX.page(replace(view, return_url="https://shop.example/?a='b\"", auto_return=True))
+    refresh = Document(body).find("meta", **{"http-equiv": "refresh"})
+    assert refresh["content"] == "0;url=https://shop.example/?a=%27b%22"
+
+
+@pytest.mark.parametrize("url", ("", "javascript:alert(1)", "data:text/html,x", "//evil.example"))
+def test_no_link_where_there_is_no_address_to_return_to(url: str) -> None:
+    document = Document(SANDBOX.approved(replace(TRIED, return_url=url, auto_return=True)))
+    assert not document.has("a")
+    assert not document.has("meta", **{"http-equiv": "refresh"})
+    assert "return to the shop" in document.text
+
+
+def test_checking_updates_itself_with_and_without_script() -> None:
+    body = SANDBOX.checking(replace(TRIED, state=PageState.CHECKING))
+    assert Document(body).find("main")["data-page"] == "/pay/Abc-123"
+    assert b'<noscript><meta http-equiv="refresh" content="2"></noscript>' in body
+
+
+def test_sandbox_is_marked_everywhere_and_production_never() -> None:
+    for name, (_, body) in build_pages(SANDBOX, "en").items():
+        assert b'class="ribbon"' in body, name
+    for name, (_, body) in build_pages(PRODUCTION, "en").items():
+        assert b"ribbon" not in body, name
+        assert b"andbox" not in body, name
+        assert not any(card.number.encode() in body for card in SANDBOX_CARDS), name
+
+
+def test_the_sandbox_shows_cards_that_can_be_typed() -> None:
+    text = Document(SANDBOX.form(VIEW)).text
+    for card in SANDBOX_CARDS:
+        assert card.number in text
+        assert passes_luhn(card.number)
+        assert parse_card(card.number, "12/40", card.cvc, "TEST CARD").pan.reveal() == card.number
+
+
+def test_page_chooses_by_state() -> None:
+    for state in (PageState.FORM, PageState.DECLINED, PageState.CHECKING, PageState.APPROVED, PageState.FAILED):
+        assert Document(SANDBOX.page(replace(TRIED, state=state))).find("main")["data-state"] == state
+    with pytest.raises(ValueError, match="invalid"):
+        SANDBOX.page(replace(TRIED, state=PageState.INVALID))
