@@ -1,0 +1,167 @@
+"""The notification (postLink) that tells a shop how a payment ended (docs/protocol.md §5).
+
+Called by the shop's postLink handler: `read_invoice_id` to find the order, `verify_post_link` to believe the body,
+then the order is changed, and only then 2xx is answered. Invariant: a `Notification` exists only for a body that
+knows the order's secret_hash and agrees with the order in invoice, amount, currency and terminal.
+"""
+
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import NoReturn
+
+from tolem.merchant.amount import Amount, exact
+
+BODY_BYTES_MAX = 64 * 1024
+"""A postLink has about 1 KB; a handler need not read more than this."""
+
+_OUTCOMES = {"ok": True, "error": False}
+
+
+class InvalidNotification(Exception):
+    """The body is no notification of this order. `reason` says why, without any secret: log it, answer 4xx."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedPayment:
+    """What the shop's own records say about the order. The same rules as for OrderRequest."""
+
+    invoice_id: str
+    amount: Amount
+    """In the main unit, exact."""
+    currency: str
+    terminal_id: str
+    secret_hash: str = field(repr=False)
+    """The one sent with the token request of this order."""
+
+    def __post_init__(self) -> None:
+        exact(self.amount)
+        if not self.secret_hash:
+            raise ValueError("secret_hash is empty: anybody could have sent the notification")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """A verified outcome. Texts that the gateway left out are empty."""
+
+    is_paid: bool
+    """True: the money is taken or held. False: this attempt, or the whole order, failed; see reason."""
+    payment_id: str
+    """The gateway's id, for status, capture and refund. A repeated notification has the same one."""
+    invoice_id: str
+    amount: Decimal
+    currency: str
+    approval_code: str
+    """6 characters from the issuer; empty on failure."""
+    reference: str
+    """RRN, 12 digits; empty on failure."""
+    card_mask: str
+    card_type: str
+    reason: str
+    reason_code: int
+    """0 on success, else docs/protocol.md §10."""
+    account_id: str
+    """The gateway spells it `accountId` or `acountId`."""
+    raw: Mapping[str, object]
+    """All fields as they came, numbers exact, without secret_hash: safe to log."""
+
+
+def verify_post_link(body: bytes, expected: ExpectedPayment) -> Notification:
+    """The body of a postLink, if it is true of this order. Raises InvalidNotification for everything else.
+
+    The secret is compared in constant time and first; amounts are compared as decimals, `100.00` is 100. That the
+    same notification comes again is normal (the gateway repeats it until it sees a 2xx): treat it as told.
+    """
+    payload = _parse(body)
+    secret = payload.get("secret_hash")
+    # surrogatepass: JSON may carry half a surrogate pair, which plain UTF-8 can't write.
+    given = secret.encode(errors="surrogatepass") if isinstance(secret, str) else b""
+    if not hmac.compare_digest(given, expected.secret_hash.encode(errors="surrogatepass")):
+        raise InvalidNotification("secret_hash is not the one of this order")
+    if (invoice := _text(payload, "invoiceId")) != expected.invoice_id:
+        _differs("invoiceId", invoice, expected.invoice_id)
+    amount = _amount(payload.get("amount"))
+    if amount != exact(expected.amount):
+        _differs("amount", amount, expected.amount)
+    if (currency := _text(payload, "currency")) != expected.currency:
+        _differs("currency", currency, expected.currency)
+    if (terminal := _text(payload, "terminal")).lower() != expected.terminal_id.lower():
+        _differs("terminal", terminal, expected.terminal_id)
+    if (code := _text(payload, "code")) not in _OUTCOMES:
+        raise InvalidNotification(f"code is {code[:16]!r}, not 'ok' or 'error'")
+    return Notification(
+        is_paid=_OUTCOMES[code],
+        payment_id=_text(payload, "id"),
+        invoice_id=invoice,
+        amount=amount,
+        currency=currency,
+        approval_code=_text(payload, "approvalCode"),
+        reference=_text(payload, "reference"),
+        card_mask=_text(payload, "cardMask"),
+        card_type=_text(payload, "cardType"),
+        reason=_text(payload, "reason"),
+        reason_code=_reason_code(payload.get("reasonCode", 0)),
+        account_id=_text(payload, "accountId") or _text(payload, "acountId"),
+        raw={name: value for name, value in payload.items() if name != "secret_hash"},
+    )
+
+
+def read_invoice_id(body: bytes) -> str:
+    """The order that a body claims to be about. UNVERIFIED: anybody may have sent it; use it only to find the order
+    whose secret verify_post_link then compares. Raises InvalidNotification if there is none."""
+    invoice = _text(_parse(body), "invoiceId")
+    if not (invoice.isascii() and invoice.isdecimal() and len(invoice) <= 15):
+        raise InvalidNotification(f"invoiceId {invoice[:32]!r} is not a number of up to 15 digits")
+    return invoice
+
+
+def _parse(body: bytes) -> dict[str, object]:
+    if len(body) > BODY_BYTES_MAX:
+        raise InvalidNotification(f"the body has {len(body)} bytes, a notification has at most {BODY_BYTES_MAX}")
+    try:
+        payload = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, InvalidOperation, RecursionError) as problem:
+        raise InvalidNotification(f"the body is not JSON: {type(problem).__name__}") from problem
+    if not isinstance(payload, dict):
+        raise InvalidNotification("the body is not a JSON object")
+    return payload
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")  # NaN and Infinity, which Python would read
+
+
+def _differs(name: str, given: object, expected: object) -> NoReturn:
+    raise InvalidNotification(f"{name} is {str(given)[:64]!r}, the order has {str(expected)!r}")
+
+
+def _text(payload: Mapping[str, object], name: str) -> str:
+    value = payload.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidNotification(f"{name} is not a text")
+    return str(value)
+
+
+def _amount(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
+        raise InvalidNotification("amount is not a number")
+    try:
+        return exact(value)
+    except ValueError as problem:
+        raise InvalidNotification(str(problem)) from problem
+
+
+def _reason_code(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidNotification("reasonCode is not a number")
+    return value
