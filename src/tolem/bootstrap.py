@@ -1,0 +1,192 @@
+"""The one place where the real parts are made and joined. Called by cli, by tests and by the benchmark."""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from starlette.types import ASGIApp
+
+from tolem.acquirers.base import Acquirer
+from tolem.clock import Clock, SystemClock
+from tolem.config import Config, InvalidConfig
+from tolem.domain.merchant import Merchant, Terminal
+from tolem.flows.authorization import Authorizations, Limits
+from tolem.flows.checkout import Checkout
+from tolem.flows.directory import Directory
+from tolem.flows.expiry import Expiry
+from tolem.flows.recovery import Recovery
+from tolem.flows.tokens import Tokens
+from tolem.i18n.translator import load_translator
+from tolem.ids import Ids
+from tolem.notifications.notifier import PER_HOST, Notifier
+from tolem.notifications.schedule import TryResult
+from tolem.notifications.sender import Sender
+from tolem.sandbox.authenticator import SandboxAuthenticator
+from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, published_fixtures
+from tolem.sandbox.ledger import ledger_schema
+from tolem.sandbox.simulator import Simulator
+from tolem.shop import ShopConfig, create_app
+from tolem.storage import keys, queries, sweeps
+from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
+from tolem.storage.open import open_store
+from tolem.storage.schema import tolem_schema
+from tolem.storage.store import Decision, Store
+from tolem.telemetry import messages_undelivered, operations_open, tries_total
+from tolem.web.app import Edge
+from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
+from tolem.web.oauth import TokenEndpoint
+from tolem.web.pages import Pages
+from tolem.web.public import Readiness, build_public
+from tolem.worker import Worker
+
+SIMULATOR_SCHEMA = "simulator"
+"""Where the simulator's ledger lives on PostgreSQL, apart from tolem's tables."""
+
+
+class Gateway(NamedTuple):
+    """A running gateway: the application, and what works beside it."""
+
+    app: ASGIApp
+    store: Store
+    acquirer: Acquirer
+    notifier: Notifier
+    authorizations: Authorizations
+    worker: Worker
+    sender: Sender
+
+    async def close(self, seconds: float = 2.0) -> None:
+        """Finishes what runs, stores it, closes every connection."""
+        await self.authorizations.close(seconds)
+        await self.worker.stop(seconds)
+        await self.sender.close()
+        await self.acquirer.close()
+        await self.store.close()
+
+
+async def open_gateway(
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+    wrap_store: Callable[[Store], Store] = lambda store: store,
+    wrap_acquirer: Callable[[Acquirer], Acquirer] = lambda acquirer: acquirer,
+) -> Gateway:
+    """Makes the parts, joins them and starts the loops. Raises InvalidConfig if this process must not start.
+
+    `wrap_store` and `wrap_acquirer` put something in front of a real part: tests cut the power between two steps.
+    """
+    if not config.is_sandbox:
+        raise InvalidConfig(
+            "production needs an acquirer, and the only connector of this version is the sandbox's simulator"
+        )
+    clock = clock or SystemClock()
+    ids = ids or Ids()
+    prepare_sandbox_database(config)
+    instance = ids.instance()
+    store = wrap_store(await open_store(config.database, schema=tolem_schema, instance=instance))
+    if not await is_current(store):
+        await store.close()
+        raise InvalidConfig("the database is of another version: run tolem migrate")
+    await sweeps.free_leases(store)
+    await store_fixtures(store, clock)
+    ledger = await open_store(config.ledger_url, schema=ledger_schema, instance=instance, pg_schema=SIMULATOR_SCHEMA)
+    acquirer = wrap_acquirer(Simulator(ledger))
+    sender = Sender(clock, sandbox=config.is_sandbox, per_host=PER_HOST)
+    notifier = Notifier(
+        store,
+        clock,
+        ids,
+        sender,
+        instance,
+        on_try=_count_try,
+    )
+    directory = Directory(store)
+    limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds)
+    authorizations = Authorizations(store, clock, ids, acquirer, notifier, limits)
+    tokens = Tokens(store, directory, clock, ids, is_sandbox=config.is_sandbox)
+    checkout = Checkout(
+        store,
+        directory,
+        clock,
+        ids,
+        acquirer,
+        SandboxAuthenticator(),
+        authorizations,
+        notifier,
+        is_sandbox=config.is_sandbox,
+    )
+    pages = Pages(load_translator(), sandbox=config.is_sandbox)
+    edge = Edge(
+        TokenEndpoint(tokens),
+        PayformEndpoint(checkout, pages),
+        PageEndpoint(checkout, pages, origin_of(config.public_url)),
+        pages,
+        build_public(lambda: _readiness(store), config.sandbox_password),
+    )
+    worker = Worker(
+        Recovery(store, directory, clock, ids, authorizations, config.recovery_margin_seconds),
+        Expiry(store, directory, clock, authorizations, notifier),
+        notifier,
+    )
+    worker.start()
+    return Gateway(edge, store, acquirer, notifier, authorizations, worker, sender)
+
+
+def build_demo_shop(*, gateway_url: str, gateway_internal_url: str, shop_url: str, database: str) -> ASGIApp:
+    """The demo shop, as the published client."""
+    return create_app(
+        ShopConfig(
+            gateway_url=gateway_url,
+            gateway_internal_url=gateway_internal_url,
+            shop_url=shop_url,
+            client_id=CLIENT_ID,
+            client_secret=CLIENT_SECRET,
+            terminal_id=str(TERMINAL_ID),
+            database=database,
+        )
+    )
+
+
+def prepare_sandbox_database(config: Config) -> None:
+    """A sandbox makes and migrates its own tables. Raises InvalidConfig for a database of the other mode."""
+    migrate(config.database, mode=config.mode)
+    mode = read_mode(config.database)
+    if mode != config.mode:
+        raise InvalidConfig(f"the database is stamped {mode!r}, this process runs as {config.mode!r}")
+    create_tables(config.ledger_url, ledger_schema, pg_schema=SIMULATOR_SCHEMA)
+
+
+async def store_fixtures(store: Store, clock: Clock) -> None:
+    """The published client and terminal, unless they are there: what was changed of them stays."""
+    fixtures = published_fixtures(clock.now(), os.urandom(16))
+
+    def decide(merchant: Merchant | None, terminal: Terminal | None) -> Decision[None]:
+        missing = [r for r, stored in ((fixtures.merchant, merchant), (fixtures.terminal, terminal)) if stored is None]
+        return Decision(None, tuple(missing))
+
+    await store.change(
+        (keys.merchant_by_client(fixtures.merchant.client_id), keys.terminal_by_id(fixtures.terminal.id)), decide
+    )
+
+
+async def _readiness(store: Store) -> Readiness:
+    """Database, its version, and how much is open; also refreshes the gauges that /metrics shows."""
+    try:
+        current = await is_current(store)
+        undelivered = await queries.count_undelivered(store)
+        unsettled = await queries.count_open_operations(store)
+    except Exception as error:
+        return Readiness(False, {"database": type(error).__name__})
+    messages_undelivered.set(undelivered)
+    operations_open.set(unsettled)
+    details: dict[str, str | int] = {
+        "database": "current" if current else "of another version",
+        "undelivered": undelivered,
+        "open_operations": unsettled,
+    }
+    return Readiness(current, details)
+
+
+def _count_try(result: TryResult) -> None:
+    is_delivered = result.status is not None and 200 <= result.status < 300
+    tries_total.labels("delivered" if is_delivered else "failed").inc()

@@ -1,0 +1,387 @@
+"""The command line: servers, and administration beside them. `tolem --help` tells it all.
+
+Imports of what serves stand inside the commands that serve: administration starts at once, and serving does not load
+what only administration needs.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+import msgspec
+
+from tolem import __version__
+from tolem.clock import SystemClock
+from tolem.config import Config, InvalidConfig, load_config
+from tolem.domain.errors import Refused
+from tolem.flows.administration import Administration, describe
+from tolem.ids import Ids
+from tolem.storage.open import open_store
+from tolem.storage.schema import tolem_schema
+from tolem.storage.sqlite import DatabaseInUse
+from tolem.telemetry import configure_logging
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DATABASE = click.option("--database", metavar="URL", help="sqlite:///tolem.db or postgresql://…")
+_JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+
+
+def _serve_options(command: F) -> F:
+    for option in reversed(
+        (
+            click.option("--host", help="Address to listen on. [default: 127.0.0.1]"),
+            click.option("--port", type=int, help="Port to listen on. [default: 8700]"),
+            _DATABASE,
+            click.option("--public-url", metavar="URL", help="Address at which browsers reach the gateway."),
+            click.option("--trusted-proxies", metavar="LIST", help="Proxies whose X-Forwarded-* count."),
+            click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json]"),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="tolem")
+def main() -> None:
+    """Tolem: a payment page and gateway that speaks the protocol of Halyk ePay.
+
+    Every option is also an environment variable TOLEM_<NAME> and a key of tolem.toml; the option wins.
+    """
+
+
+@main.command()
+@_serve_options
+@click.option("--workers", type=int, help="Processes; more than one needs PostgreSQL. [default: 1]")
+def serve(**flags: Any) -> None:
+    """Run the gateway: pages, tokens, notifications, recovery."""
+    config = _load(flags)
+    if config.workers > 1:
+        _supervise(config)
+    _run(config, _serve(config))
+
+
+@main.command()
+@_serve_options
+@click.option("--shop-port", type=int, help="Port of the demo shop. [default: 8701]")
+def demo(**flags: Any) -> None:
+    """Run the gateway and a demo shop that buys through it."""
+    if flags["log_format"] is None:
+        flags["log_format"] = "text"
+    config = _load(flags)
+    _run(config, _demo(config))
+
+
+@main.command()
+@_DATABASE
+@click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json]")
+def worker(**flags: Any) -> None:
+    """Run notifications and recovery alone, beside gateways on one PostgreSQL."""
+    config = _load(flags)
+    _run(config, _work(config))
+
+
+@main.command()
+@_DATABASE
+def migrate(**flags: Any) -> None:
+    """Create or upgrade the tables of the database."""
+    from tolem.storage import migrate as migrations
+
+    config = _load(flags)
+    migrations.migrate(config.database, mode=config.mode)
+    click.echo(f"the database is at version {migrations.EXPECTED_VERSION}, for {config.mode}")
+
+
+@main.group()
+def merchant() -> None:
+    """Merchants: the shops' OAuth clients."""
+
+
+@merchant.command("add")
+@click.argument("client_id")
+@click.option("--name", required=True, help="Shown to payers.")
+@click.option("--secret", help="Client secret, 24 characters or more; made if it is left out.")
+@click.option("--expires-in-text", is_flag=True, help="Give expires_in as text, as the bank's mobile SDK wants.")
+@_DATABASE
+@_JSON
+def merchant_add(
+    client_id: str, name: str, secret: str | None, expires_in_text: bool, as_json: bool, database: str | None
+) -> None:
+    """Add a merchant; its secret is shown once."""
+
+    async def add(admin: Administration) -> dict[str, Any]:
+        added = await admin.add_merchant(client_id, name, secret, expires_in_text=expires_in_text)
+        return {**describe(added.merchant), "client_secret": added.secret}
+
+    _show(_administer(database, add), as_json)
+
+
+@merchant.command("rotate-secret")
+@click.argument("client_id")
+@click.option("--secret", help="The new secret; made if it is left out.")
+@_DATABASE
+@_JSON
+def merchant_rotate(client_id: str, secret: str | None, as_json: bool, database: str | None) -> None:
+    """Give a merchant a new secret; the old one ends."""
+
+    async def rotate(admin: Administration) -> dict[str, Any]:
+        rotated = await admin.rotate_secret(client_id, secret)
+        return {"client_id": rotated.merchant.client_id, "client_secret": rotated.secret}
+
+    _show(_administer(database, rotate), as_json)
+
+
+@merchant.command("set")
+@click.argument("client_id")
+@click.option("--name")
+@click.option("--expires-in-text/--expires-in-number", default=None)
+@_DATABASE
+@_JSON
+def merchant_set(client_id: str, as_json: bool, database: str | None, **changes: Any) -> None:
+    """Change a merchant."""
+
+    async def change(admin: Administration) -> dict[str, Any]:
+        return describe(await admin.change_merchant(client_id, **changes))
+
+    _show(_administer(database, change), as_json)
+
+
+@merchant.command("list")
+@_DATABASE
+@_JSON
+def merchant_list(as_json: bool, database: str | None) -> None:
+    """List the merchants."""
+
+    async def rows(admin: Administration) -> list[dict[str, Any]]:
+        return [describe(record) for record in await admin.list_merchants()]
+
+    _show(_administer(database, rows), as_json)
+
+
+@main.group()
+def terminal() -> None:
+    """Terminals: points of sale, and the settings of their payments."""
+
+
+def _terminal_options(command: F) -> F:
+    for option in reversed(
+        (
+            click.option("--currency", "currencies", multiple=True, help="May be given several times. [default: KZT]"),
+            click.option(
+                "--two-stage/--one-stage", default=None, help="Hold first, or take at once. [default: at once]"
+            ),
+            click.option("--attempts-max", type=int, help="Card attempts in a round. [default: 3]"),
+            click.option("--round-minutes", type=int, help="Time to pay from the first opening. [default: 20]"),
+            click.option("--link-host", "link_hosts", multiple=True, help="Host that a pay object may notify."),
+            click.option(
+                "--seed-bodies/--full-bodies", default=None, help="Notifications with the sample's fields only."
+            ),
+            _DATABASE,
+            _JSON,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Options that were not given are None, lists that were not given are empty."""
+    return {name: value if value != () else None for name, value in given.items()}
+
+
+@terminal.command("add")
+@click.argument("client_id")
+@click.option("--name", required=True, help="The shop's name as payers see it.")
+@click.option("--id", "terminal_id", type=click.UUID, help="Its id; made if it is left out.")
+@_terminal_options
+def terminal_add(
+    client_id: str, name: str, terminal_id: UUID | None, as_json: bool, database: str | None, **settings: Any
+) -> None:
+    """Add a terminal to a merchant."""
+
+    async def add(admin: Administration) -> dict[str, Any]:
+        return describe(await admin.add_terminal(client_id, name, terminal_id, **_settings(settings)))
+
+    _show(_administer(database, add), as_json)
+
+
+@terminal.command("set")
+@click.argument("terminal_id", type=click.UUID)
+@click.option("--name")
+@_terminal_options
+def terminal_set(terminal_id: UUID, as_json: bool, database: str | None, **settings: Any) -> None:
+    """Change a terminal's settings; a running server follows within a second."""
+
+    async def change(admin: Administration) -> dict[str, Any]:
+        return describe(await admin.change_terminal(terminal_id, **_settings(settings)))
+
+    _show(_administer(database, change), as_json)
+
+
+@terminal.command("list")
+@_DATABASE
+@_JSON
+def terminal_list(as_json: bool, database: str | None) -> None:
+    """List the terminals."""
+
+    async def rows(admin: Administration) -> list[dict[str, Any]]:
+        return [describe(record) for record in await admin.list_terminals()]
+
+    _show(_administer(database, rows), as_json)
+
+
+async def _serve(config: Config) -> None:
+    from tolem import bootstrap, server
+
+    stopping = asyncio.Event()
+    server.stop_on_signals(stopping)
+    inherited = server.inherited()
+    listener = inherited[0] if inherited else _bind(config.host, config.port)
+    if inherited:
+        server.stop_without_supervisor(inherited[1], stopping)
+    gateway = await bootstrap.open_gateway(config)
+
+    async def announce() -> None:
+        if not inherited:
+            host, port = listener.getsockname()[:2]
+            click.echo(f"tolem {__version__} ({config.mode}) serves http://{host}:{port}", err=True)
+
+    try:
+        await server.serve_apps(
+            [(gateway.app, listener)], stopping, trusted_proxies=config.trusted_proxies, on_started=announce
+        )
+    finally:
+        await gateway.close()
+
+
+async def _demo(config: Config) -> None:
+    from tolem import bootstrap, server
+
+    stopping = asyncio.Event()
+    server.stop_on_signals(stopping)
+    listener, shop_listener = _bind(config.host, config.port), _bind(config.host, config.shop_port)
+    gateway_url = config.public_url or f"http://{config.host}:{listener.getsockname()[1]}"
+    shop_url = f"http://{config.host}:{shop_listener.getsockname()[1]}"
+    gateway = await bootstrap.open_gateway(config)
+    shop = bootstrap.build_demo_shop(
+        gateway_url=gateway_url,
+        gateway_internal_url=f"http://{config.host}:{listener.getsockname()[1]}",
+        shop_url=shop_url,
+        database=config.shop_database,
+    )
+
+    async def announce() -> None:
+        click.echo(
+            f"\n  The demo shop is open:   {shop_url}\n"
+            f"  The gateway answers at:  {gateway_url}\n\n"
+            "  Pay with card 4405639704015096, any future expiry, any three digits: approved.\n"
+            "  With card 4003032704547597 the payment is declined.\n\n"
+            "  Ctrl-C ends both.\n"
+        )
+
+    try:
+        await server.serve_apps([(gateway.app, listener), (shop, shop_listener)], stopping, on_started=announce)
+    finally:
+        await gateway.close()
+
+
+async def _work(config: Config) -> None:
+    from tolem import bootstrap, server
+
+    stopping = asyncio.Event()
+    server.stop_on_signals(stopping)
+    gateway = await bootstrap.open_gateway(config)
+    click.echo(f"tolem {__version__} ({config.mode}) sends notifications and recovers payments", err=True)
+    try:
+        await stopping.wait()
+    finally:
+        await gateway.close()
+
+
+def _supervise(config: Config) -> None:
+    import os
+    import tempfile
+
+    from tolem import bootstrap, server
+
+    if server.inherited():
+        return
+    configure_logging(config.log_format)
+    listener = _bind(config.host, config.port)
+    bootstrap.prepare_sandbox_database(config)
+    host, port = listener.getsockname()[:2]
+    click.echo(f"tolem {__version__} ({config.mode}) serves http://{host}:{port}, {config.workers} processes", err=True)
+    with tempfile.TemporaryDirectory(prefix="tolem-metrics-") as folder:
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": folder}
+        sys.exit(server.supervise(listener, server.worker_command(sys.argv[1:]), config.workers, environment))
+
+
+def _administer(database: str | None, work: Callable[[Administration], Coroutine[Any, Any, T]]) -> T:
+    """Runs one piece of administration on a store of its own, beside a server if one runs."""
+    from tolem.storage import migrate as migrations
+
+    config = _load({"database": database})
+
+    async def run() -> T:
+        store = await open_store(config.database, schema=tolem_schema, instance=Ids().instance(), exclusive=False)
+        try:
+            return await work(Administration(store, SystemClock(), Ids()))
+        finally:
+            await store.close()
+
+    if config.is_sandbox:
+        migrations.migrate(config.database, mode=config.mode)
+    try:
+        return asyncio.run(run())
+    except Refused as refused:
+        raise click.ClickException(refused.message) from refused
+
+
+def _show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2))
+        return
+    rows = result if isinstance(result, list) else [result]
+    for index, row in enumerate(rows):
+        if index:
+            click.echo()
+        for name, value in row.items():
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            click.echo(f"{name.replace('_', '-'):18} {shown}")
+    if not rows:
+        click.echo("none")
+
+
+def _bind(host: str, port: int) -> Any:
+    from tolem import server
+
+    try:
+        return server.bind(host, port)
+    except OSError as error:
+        raise click.ClickException(f"{host}:{port}: {error.strerror}; use another --port") from error
+
+
+def _load(flags: dict[str, Any]) -> Config:
+    try:
+        return load_config(flags)
+    except InvalidConfig as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _run(config: Config, work: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    configure_logging(config.log_format)
+    try:
+        uvloop.run(work)
+    except (InvalidConfig, DatabaseInUse) as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Configuration: flag > TOLEM_* environment > tolem.toml > default. A wrong value stops the start with a clear line."""
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+
+class InvalidConfig(Exception):
+    """Says in one line which setting is wrong, and what to change."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of a process. Each is a flag of the command line, TOLEM_<NAME> in the environment, and a key of
+    tolem.toml, under the same name."""
+
+    mode: str = "sandbox"
+    """`sandbox` or `production`."""
+    host: str = "127.0.0.1"
+    port: int = 8700
+    database: str = "sqlite:///tolem.db"
+    """`sqlite:///path` or `postgresql://…`."""
+    public_url: str = ""
+    """Address at which browsers reach this gateway (behind a proxy); empty: the request's own Host."""
+    trusted_proxies: str = ""
+    """Addresses, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+    workers: int = 1
+    """Processes; more than one only on PostgreSQL."""
+    simulator_ledger: str = ""
+    """Sandbox: the simulator's own ledger; empty: beside the database."""
+    sandbox_password: str = ""
+    """Sandbox on an address beyond this machine: protects what is not for payers or shops (user `sandbox`)."""
+    log_format: str = "json"
+    """`json` or `text`."""
+    acquirer_timeout_seconds: float = 10.0
+    """An exchange with the acquirer that takes longer leaves the outcome unknown."""
+    recovery_margin_seconds: float = 5.0
+    """Recovery waits this much longer before it takes an exchange up."""
+    shop_port: int = 8701
+    """`tolem demo`: port of the demo shop."""
+    shop_database: str = "tolem-shop.db"
+    """`tolem demo`: the demo shop's own SQLite file."""
+
+    @property
+    def is_sandbox(self) -> bool:
+        """Simulator, published client, loopback."""
+        return self.mode == "sandbox"
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the simulator keeps its ledger."""
+        if self.simulator_ledger:
+            return self.simulator_ledger
+        if self.database.startswith("sqlite:///"):
+            path = Path(self.database.removeprefix("sqlite:///"))
+            return f"sqlite:///{path.with_name(path.stem + '-simulator' + path.suffix)}"
+        return self.database
+
+
+def load_config(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Config:
+    """The settings in force. `flags`: name → value, None where the flag was not given. Raises InvalidConfig."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    path = Path(environment.get("TOLEM_CONFIG", "tolem.toml"))
+    if path.exists():
+        try:
+            values |= tomllib.loads(path.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InvalidConfig(f"{path}: {error}") from error
+    elif "TOLEM_CONFIG" in environment:
+        raise InvalidConfig(f"TOLEM_CONFIG names {path}, which does not exist")
+    known = Config.__struct_fields__
+    values |= {name: environment[key] for name in known if (key := f"TOLEM_{name.upper()}") in environment}
+    values |= {name: value for name, value in flags.items() if value is not None}
+    for name in values:
+        if name not in known:
+            raise InvalidConfig(f"{path}: setting {name!r} is not known; known are {', '.join(known)}")
+    try:
+        config = msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(f"configuration: {error}") from error
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    _require(config.mode in ("sandbox", "production"), f"mode is {config.mode!r}, use sandbox or production")
+    _require(0 <= config.port <= 65535, f"port is {config.port}, use 0 to 65535")
+    _require(0 <= config.shop_port <= 65535, f"shop_port is {config.shop_port}, use 0 to 65535")
+    _require(config.log_format in ("json", "text"), f"log_format is {config.log_format!r}, use json or text")
+    _require(config.acquirer_timeout_seconds > 0, "acquirer_timeout_seconds must be above 0")
+    _require(config.recovery_margin_seconds > 0, "recovery_margin_seconds must be above 0")
+    for name, url in (("database", config.database), ("simulator_ledger", config.ledger_url)):
+        is_sqlite = url.startswith("sqlite:///") and len(url) > len("sqlite:///")
+        is_known = is_sqlite or url.startswith(("postgresql://", "postgres://"))
+        # the address may hold a password: it is not repeated
+        _require(is_known, f"{name} must begin with sqlite:///path or postgresql://")
+    _require(config.workers >= 1, f"workers is {config.workers}, use 1 or more")
+    _require(
+        config.workers == 1 or not config.database.startswith("sqlite"),
+        "workers above 1 need PostgreSQL: one process holds a SQLite file",
+    )
+    _check_public_url(config)
+    for proxy in filter(None, (part.strip() for part in config.trusted_proxies.split(","))):
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError as error:
+            raise InvalidConfig(f"trusted_proxies: {proxy!r} is no address or network") from error
+    if config.is_sandbox and not _is_loopback(config.host):
+        _require(
+            len(config.sandbox_password) >= 12,
+            f"the sandbox on {config.host} would be reachable from other machines: set sandbox_password"
+            " (12 characters or more), or use --host 127.0.0.1",
+        )
+
+
+def _check_public_url(config: Config) -> None:
+    if not config.public_url:
+        _require(config.is_sandbox, "production needs public_url, such as https://pay.example.kz")
+        return
+    parts = urlsplit(config.public_url)
+    is_origin = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and not parts.query
+    _require(bool(is_origin), f"public_url is {config.public_url!r}, use an origin such as https://pay.example.kz")
+    _require(config.is_sandbox or parts.scheme == "https", "public_url must be https in production")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InvalidConfig(message)
