@@ -5,13 +5,17 @@ what only administration needs.
 """
 
 import asyncio
+import sqlite3
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
 import click
 import msgspec
+import psycopg
+import sqlalchemy
 
 from tolem import __version__
 from tolem.clock import SystemClock
@@ -19,6 +23,7 @@ from tolem.config import Config, InvalidConfig, load_config
 from tolem.domain.errors import Refused
 from tolem.flows.administration import Administration, describe
 from tolem.ids import Ids
+from tolem.server import is_worker
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.sqlite import DatabaseInUse
@@ -61,7 +66,7 @@ def main() -> None:
 def serve(**flags: Any) -> None:
     """Run the gateway: pages, tokens, notifications, recovery."""
     config = _load(flags)
-    if config.workers > 1:
+    if config.workers > 1 and not is_worker():
         _supervise(config)
     _run(config, _serve(config))
 
@@ -93,7 +98,8 @@ def migrate(**flags: Any) -> None:
     from tolem.storage import migrate as migrations
 
     config = _load(flags)
-    migrations.migrate(config.database, mode=config.mode)
+    with _one_line_errors():
+        migrations.migrate(config.database, mode=config.mode)
     click.echo(f"the database is at version {migrations.EXPECTED_VERSION}, for {config.mode}")
 
 
@@ -309,11 +315,10 @@ def _supervise(config: Config) -> None:
 
     from tolem import bootstrap, server
 
-    if server.inherited():
-        return
     configure_logging(config.log_format)
     listener = _bind(config.host, config.port)
-    bootstrap.prepare_sandbox_database(config)
+    with _one_line_errors():
+        bootstrap.prepare_sandbox_database(config)
     host, port = listener.getsockname()[:2]
     click.echo(f"tolem {__version__} ({config.mode}) serves http://{host}:{port}, {config.workers} processes", err=True)
     with tempfile.TemporaryDirectory(prefix="tolem-metrics-") as folder:
@@ -334,12 +339,10 @@ def _administer(database: str | None, work: Callable[[Administration], Coroutine
         finally:
             await store.close()
 
-    if config.is_sandbox:
-        migrations.migrate(config.database, mode=config.mode)
-    try:
+    with _one_line_errors():
+        if config.is_sandbox:
+            migrations.migrate(config.database, mode=config.mode)
         return asyncio.run(run())
-    except Refused as refused:
-        raise click.ClickException(refused.message) from refused
 
 
 def _show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
@@ -377,10 +380,23 @@ def _run(config: Config, work: Coroutine[Any, Any, None]) -> None:
     import uvloop
 
     configure_logging(config.log_format)
-    try:
+    with _one_line_errors():
         uvloop.run(work)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """What a person can mend is told in one line; everything else keeps its trace."""
+    try:
+        yield
     except (InvalidConfig, DatabaseInUse) as error:
         raise click.ClickException(str(error)) from error
+    except Refused as refused:
+        raise click.ClickException(refused.message) from refused
+    except (sqlalchemy.exc.OperationalError, psycopg.OperationalError, sqlite3.OperationalError) as error:
+        cause = error.orig if isinstance(error, sqlalchemy.exc.OperationalError) else error
+        words = " ".join(str(cause).split())
+        raise click.ClickException(f"the database cannot be opened: {words[:300]}") from error
 
 
 if __name__ == "__main__":

@@ -90,16 +90,16 @@ def load_config(flags: Mapping[str, Any], environment: Mapping[str, str] | None 
 
 def _check(config: Config) -> None:
     _require(config.mode in ("sandbox", "production"), f"mode is {config.mode!r}, use sandbox or production")
+    for name, url in (("database", config.database), ("simulator_ledger", config.simulator_ledger)):
+        is_sqlite = url.startswith("sqlite:///") and len(url) > len("sqlite:///")
+        is_known = is_sqlite or url.startswith(("postgresql://", "postgres://")) or (name != "database" and not url)
+        # the address may hold a password: it is not repeated
+        _require(is_known, f"{name} must begin with sqlite:///path or postgresql://")
     _require(0 <= config.port <= 65535, f"port is {config.port}, use 0 to 65535")
     _require(0 <= config.shop_port <= 65535, f"shop_port is {config.shop_port}, use 0 to 65535")
     _require(config.log_format in ("json", "text"), f"log_format is {config.log_format!r}, use json or text")
     _require(config.acquirer_timeout_seconds > 0, "acquirer_timeout_seconds must be above 0")
     _require(config.recovery_margin_seconds > 0, "recovery_margin_seconds must be above 0")
-    for name, url in (("database", config.database), ("simulator_ledger", config.ledger_url)):
-        is_sqlite = url.startswith("sqlite:///") and len(url) > len("sqlite:///")
-        is_known = is_sqlite or url.startswith(("postgresql://", "postgres://"))
-        # the address may hold a password: it is not repeated
-        _require(is_known, f"{name} must begin with sqlite:///path or postgresql://")
     _require(config.workers >= 1, f"workers is {config.workers}, use 1 or more")
     _require(
         config.workers == 1 or not config.database.startswith("sqlite"),

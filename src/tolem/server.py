@@ -96,6 +96,11 @@ def stop_on_signals(stopping: asyncio.Event) -> None:
     loop.add_signal_handler(signal.SIGINT, interrupted)
 
 
+def is_worker() -> bool:
+    """This process was started by `supervise`."""
+    return FD_VARIABLE in os.environ
+
+
 def inherited() -> tuple[socket.socket, int] | None:
     """In a worker of `supervise`: the listening socket and the descriptor of the supervisor's pipe."""
     value = os.environ.get(FD_VARIABLE)
@@ -150,7 +155,8 @@ def supervise(listener: socket.socket, command: Sequence[str], workers: int, env
             process.terminate()
     statuses = [process.wait() for process, _ in running]
     os.close(writer)
-    return max(statuses, key=abs, default=0)
+    # Our own SIGTERM, met before the worker was ready for it, is an end in order.
+    return 0 if all(status in (0, -signal.SIGTERM) for status in statuses) else 1
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:

@@ -17,6 +17,9 @@ class Engine(Protocol):
     is_shared: bool
     """True: others may write while the writer's transaction is open, so what must not change has to be locked."""
 
+    is_lost: bool
+    """True after `settle`: the connection broke, which is no fault of the changes."""
+
     async def open(self) -> None:
         """Connects. Raises DatabaseInUse or the driver's error."""
         ...
@@ -40,10 +43,6 @@ class Engine(Protocol):
 
     async def settle(self, error: Exception) -> bool:
         """After `error` in a transaction: ends it. True: it is stored all the same. Raises Uncertain."""
-        ...
-
-    def is_lost(self, error: Exception) -> bool:
-        """True: the connection broke, which is nobody's fault here."""
         ...
 
     def is_transient(self, error: Exception) -> bool:

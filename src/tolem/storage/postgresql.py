@@ -63,6 +63,7 @@ class PostgresEngine:
         self._must_begin = False
         self._transaction_id: str | None = None
         self._commit_sent = False
+        self.is_lost = False
 
     async def open(self) -> None:
         """Connects the writer; the reader follows when it is needed."""
@@ -70,7 +71,7 @@ class PostgresEngine:
 
     async def begin(self, patience_seconds: float) -> None:
         """Connects again if the connection is gone. BEGIN travels with the first queries."""
-        self._must_begin, self._transaction_id, self._commit_sent = True, None, False
+        self._must_begin, self._transaction_id, self._commit_sent, self.is_lost = True, None, False, False
         if self._writer is not None and not self._writer.closed:
             return
         loop = asyncio.get_running_loop()
@@ -119,25 +120,19 @@ class PostgresEngine:
     async def settle(self, error: Exception) -> bool:
         """Rolls back, or asks what became of a COMMIT that was under way when the connection broke."""
         _hide_details(error)
-        if not self.is_lost(error):
+        if not _is_loss(error):
             try:
                 await self._connection().execute("ROLLBACK")
-            except psycopg.Error:
-                log.warning("rollback_failed", cause=type(error).__name__)
+            except psycopg.Error as second:
+                log.warning("rollback_failed", cause=type(second).__name__, after=type(error).__name__)
             else:
                 return False
+        self.is_lost = True
         if self._writer is not None:
             await self._writer.close()
         if not self._commit_sent or self._transaction_id is None:
             return False
         return await self._ask_outcome(self._transaction_id)
-
-    def is_lost(self, error: Exception) -> bool:
-        """The connection is gone, or about to be: classes 08 (connection) and 57P (shutdown) of SQLSTATE."""
-        if not isinstance(error, psycopg.Error):
-            return False
-        is_closed = self._writer is None or self._writer.closed
-        return is_closed or (error.sqlstate or "").startswith(("08", "57P"))
 
     def is_transient(self, error: Exception) -> bool:
         """Another process was there first, or stood in the way."""
@@ -146,13 +141,14 @@ class PostgresEngine:
     async def read(self, work: Callable[[Fetch], Awaitable[T]]) -> T:
         """Runs `work` in one pipeline, hence in one transaction; once more on a new connection if the old one broke."""
         async with self._reading:
-            if self._reader is not None and _is_open(self._reader):
+            if self._reader is not None and not self._reader.closed:
                 try:
                     return await _read(self._reader, work)
-                except psycopg.OperationalError as error:
-                    if _is_open(self._reader):
+                except psycopg.Error as error:
+                    if not _is_loss(error):
                         raise
                     log.info("reader_reconnects", cause=type(error).__name__)
+                    await self._reader.close()
             try:
                 self._reader = await _connect(self._reader_info)
             except (psycopg.OperationalError, OSError) as error:
@@ -173,7 +169,11 @@ class PostgresEngine:
     async def _connect_writer(self) -> Connection:
         connection = await _connect(self._writer_info)
         # Shared, so that a connection which the server has not missed yet can't keep its successor waiting.
-        await connection.execute("SELECT pg_advisory_lock_shared(%s::int, %s::int)", self._instance_lock)
+        try:
+            await connection.execute("SELECT pg_advisory_lock_shared(%s::int, %s::int)", self._instance_lock)
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     async def _ask_outcome(self, transaction_id: str) -> bool:
@@ -204,8 +204,12 @@ def instance_lock_class(name: str) -> int:
     return zlib.crc32(f"tolem instances of {name}".encode()) & 0x7FFFFFFF
 
 
-def _is_open(connection: Connection) -> bool:
-    return not connection.closed
+def _is_loss(error: Exception) -> bool:
+    """The connection is gone, or about to be: the driver's own complaint, which has no SQLSTATE, or one of the classes
+    08 (connection) and 57P (shutdown)."""
+    if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
 
 
 async def _connect(info: str) -> Connection:

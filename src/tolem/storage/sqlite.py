@@ -28,11 +28,12 @@ BUSY_SECONDS = 0.004
 """Longest pause between two tries to begin while another process writes."""
 STATEMENTS_CACHED = 512
 PRAGMAS = (
+    "busy_timeout=5000",  # for the next line, which may find the file being written
     "journal_mode=wal",
     "synchronous=full",
     "foreign_keys=on",
-    "busy_timeout=0",  # waiting is asynchronous
     "cache_size=-65536",  # KiB
+    "busy_timeout=0",  # from here on waiting is asynchronous
 )
 
 
@@ -52,6 +53,7 @@ class SqliteEngine:
 
     dialect = "sqlite"
     is_shared = False
+    is_lost = False
 
     def __init__(self, path: Path, *, exclusive: bool = True, end: Callable[[str], None] = end_process) -> None:
         """`exclusive`: as a server, with the lock file; otherwise beside one. `end`: called when the disk failed."""
@@ -119,10 +121,6 @@ class SqliteEngine:
         """Rolls back; a COMMIT that raised has stored nothing."""
         if self._writer.in_transaction:
             self._cursor.execute("ROLLBACK")
-        return False
-
-    def is_lost(self, error: Exception) -> bool:
-        """A file has no connection to lose."""
         return False
 
     def is_transient(self, error: Exception) -> bool:

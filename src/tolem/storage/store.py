@@ -204,7 +204,7 @@ class Store:
         _deliver(outcomes)
 
     async def _store_again(self, changes: list[_Change], error: Exception, tries: int) -> None:
-        is_lost = self._engine.is_lost(error)
+        is_lost = self._engine.is_lost
         may_succeed = is_lost or isinstance(error, Conflict) or self._engine.is_transient(error)
         if tries < TRIES_MAX and (is_lost or (len(changes) == 1 and may_succeed)):
             await asyncio.sleep(RETRY_SECONDS * tries)
@@ -260,7 +260,7 @@ class Store:
                     outcome = error
             except Uncertain as doubt:
                 outcome = doubt
-            is_worth_it = self._engine.is_lost(error) or self._engine.is_transient(error)
+            is_worth_it = self._engine.is_lost or self._engine.is_transient(error)
             if outcome is error and is_worth_it and tries < TRIES_MAX:
                 await asyncio.sleep(RETRY_SECONDS * tries)
                 await self._sweep(job, tries + 1)

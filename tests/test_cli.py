@@ -1,0 +1,237 @@
+"""The command line, run as people run it: administration beside a server, starts that are refused, stops."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID
+
+COMMAND = [sys.executable, "-m", "tolem.cli"]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("TOLEM_")} | extra
+
+
+def run(*arguments: str, cwd: Path, status: int = 0, **extra: str) -> str:
+    done = subprocess.run([*COMMAND, *arguments], cwd=cwd, env=environment(**extra), capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def get(port: int, path: str, **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - loopback
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def is_ready(port: int) -> bool:
+    try:
+        return get(port, "/readyz")[0] == 200
+    except OSError:
+        return False
+
+
+@contextmanager
+def serving(cwd: Path, *arguments: str, command: str = "serve", **extra: str) -> Iterator[tuple[Any, int]]:
+    """A server process that is ready; it is ended by its id."""
+    port = free_port()
+    with (cwd / "server.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*COMMAND, command, "--port", str(port), *arguments],
+            cwd=cwd,
+            env=environment(**extra),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 15
+        while not is_ready(port):
+            assert process.poll() is None, (cwd / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield process, port
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def test_help_tells_every_command(tmp_path: Path) -> None:
+    text = run("--help", cwd=tmp_path)
+    for command in ("serve", "demo", "worker", "migrate", "merchant", "terminal"):
+        assert command in text
+    assert "--two-stage" in run("terminal", "add", "--help", cwd=tmp_path)
+    assert re.search(r"\d+\.\d+", run("--version", cwd=tmp_path))
+
+
+def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
+    where = ("--database", database_url)
+    run("migrate", *where, cwd=tmp_path)
+    added = json.loads(run("merchant", "add", "my-shop", "--name", "My shop", "--json", *where, cwd=tmp_path))
+    assert len(added["client_secret"]) >= 24
+    assert "secret_hash" not in added
+    assert "exists already" in run("merchant", "add", "my-shop", "--name", "X", *where, cwd=tmp_path, status=1)
+    assert "24 or more" in run(
+        "merchant", "add", "b-shop", "--name", "X", "--secret", "short", *where, cwd=tmp_path, status=1
+    )
+    rotated = json.loads(run("merchant", "rotate-secret", "my-shop", "--json", *where, cwd=tmp_path))
+    assert rotated["client_secret"] != added["client_secret"]
+    assert "no client" in run("merchant", "rotate-secret", "nobody", *where, cwd=tmp_path, status=1)
+    terminal = json.loads(
+        run(
+            "terminal", "add", "my-shop", "--name", "Till", "--two-stage", "--currency", "kzt", "--currency", "USD",
+            "--link-host", "shop.example", "--json", *where, cwd=tmp_path,
+        )
+    )  # fmt: skip
+    assert (terminal["two_stage"], terminal["currencies"]) == (True, ["KZT", "USD"])
+    run("terminal", "set", terminal["id"], "--attempts-max", "5", "--one-stage", *where, cwd=tmp_path)
+    (listed,) = json.loads(run("terminal", "list", "--json", *where, cwd=tmp_path))
+    assert (listed["attempts_max"], listed["two_stage"], listed["name"]) == (5, False, "Till")
+    assert "use 1 to 10" in run(
+        "terminal", "set", terminal["id"], "--attempts-max", "99", *where, cwd=tmp_path, status=1
+    )
+    assert "not known" in run(
+        "terminal", "add", "my-shop", "--name", "T", "--currency", "XXX", *where, cwd=tmp_path, status=1
+    )
+    assert "my-shop" in run("merchant", "list", *where, cwd=tmp_path)
+    assert added["client_secret"] not in run("merchant", "list", *where, cwd=tmp_path)
+
+
+def test_administration_beside_a_running_server(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, port):
+        added = json.loads(run("merchant", "add", "my-shop", "--name", "My shop", "--json", cwd=tmp_path))
+        form = f"grant_type=client_credentials&client_id=my-shop&client_secret={added['client_secret']}".encode()
+        time.sleep(1.1)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/oauth2/token", form, {"Content-Type": "application/x-www-form-urlencoded"}
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - loopback
+            assert json.loads(answer.read())["token_type"] == "Bearer"
+        text = run("serve", "--port", str(free_port()), cwd=tmp_path, status=1)
+        assert "one server process per SQLite file" in text
+        assert "use another --port" in run("serve", "--port", str(port), cwd=tmp_path, status=1)
+
+
+def test_the_server_starts_quickly_and_ends_with_0(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        pass  # the first start makes the tables, and warms the disk
+    started = time.monotonic()
+    with serving(tmp_path) as (process, port):
+        ready_seconds = time.monotonic() - started
+        status, body = get(port, "/healthz")
+        assert (status, json.loads(body)) == (200, {"status": "ok"})
+        assert b"tolem_operations_open 0.0" in get(port, "/metrics")[1]
+        resident_kib = int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1])  # type: ignore[index]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    assert ready_seconds < 3  # the target is 1 s on an idle machine; make bench measures it
+    assert resident_kib < 110 * 1024
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_alembic_is_not_loaded_by_serving() -> None:
+    code = "import sys, tolem.cli, tolem.bootstrap, tolem.server; print('alembic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_wrong_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    assert run("serve", cwd=tmp_path, status=1, TOLEM_PORT="x").count("\n") == 1
+    production = {"TOLEM_MODE": "production", "TOLEM_PUBLIC_URL": "https://pay.example.kz"}
+    assert "the only connector" in run("serve", cwd=tmp_path, status=1, **production)
+    assert "connection" in run("serve", "--database", "postgresql://127.0.0.1:1/none", cwd=tmp_path, status=1).lower()
+
+
+def test_metrics_of_an_open_sandbox_need_the_password(tmp_path: Path) -> None:
+    with serving(tmp_path, TOLEM_SANDBOX_PASSWORD="a long password") as (_, port):
+        assert get(port, "/metrics")[0] == 401
+        assert get(port, "/metrics", Authorization="Basic c2FuZGJveDphIGxvbmcgcGFzc3dvcmQ=")[0] == 200
+        assert get(port, "/healthz")[0] == 200
+
+
+def test_workers_share_a_port_and_none_outlives_its_supervisor(tmp_path: Path, postgres_url: str) -> None:
+    with serving(tmp_path, "--workers", "2", "--database", postgres_url) as (process, port):
+        workers = children_of(process.pid)
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while len(set(children_of(process.pid)) - {workers[0]}) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        workers = [pid for pid in children_of(process.pid) if pid != workers[0]]
+        assert len(workers) == 2
+        assert is_ready(port)
+        assert b"tolem_operations_open" in get(port, "/metrics")[1]
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 12
+        while any(Path(f"/proc/{pid}").exists() for pid in workers):
+            assert time.monotonic() < deadline, "a worker outlives its supervisor"
+            time.sleep(0.05)
+        assert not is_ready(port)
+
+
+def test_a_supervisor_ends_its_workers_and_exits_with_0(tmp_path: Path, postgres_url: str) -> None:
+    with serving(tmp_path, "--workers", "2", "--database", postgres_url) as (process, _):
+        workers = children_of(process.pid)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=12) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_a_worker_runs_alone(tmp_path: Path, postgres_url: str) -> None:
+    log = tmp_path / "worker.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [*COMMAND, "worker", "--database", postgres_url], cwd=tmp_path, env=environment(), stderr=stream
+        )
+    try:
+        deadline = time.monotonic() + 10
+        while b"sends notifications" not in log.read_bytes():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def children_of(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+@pytest.mark.parametrize("name", (CLIENT_ID, str(TERMINAL_ID)))
+def test_a_sandbox_starts_with_the_published_client(tmp_path: Path, name: str) -> None:
+    with serving(tmp_path) as (process, _):
+        listed = run("merchant", "list", cwd=tmp_path) + run("terminal", "list", cwd=tmp_path)
+        assert name in listed
+        assert CLIENT_SECRET not in listed
+        assert process.poll() is None

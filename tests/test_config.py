@@ -1,0 +1,68 @@
+"""Configuration: what wins over what, and that a wrong value is told in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from tolem.config import Config, InvalidConfig, load_config
+
+
+def test_defaults() -> None:
+    config = load_config({}, {})
+    assert config == Config()
+    assert (config.host, config.port, config.database) == ("127.0.0.1", 8700, "sqlite:///tolem.db")
+    assert config.ledger_url == "sqlite:///tolem-simulator.db"
+
+
+def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text('port = 1001\nhost = "127.0.0.2"\nlog_format = "text"\n')
+    environment = {"TOLEM_CONFIG": str(file), "TOLEM_PORT": "1002", "TOLEM_HOST": "127.0.0.3"}
+    config = load_config({"port": 1003, "host": None}, environment)
+    assert (config.port, config.host, config.log_format) == (1003, "127.0.0.3", "text")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    (
+        ({"port": "http"}, "port"),
+        ({"port": 70_000}, "port is 70000"),
+        ({"mode": "live"}, "sandbox or production"),
+        ({"log_format": "xml"}, "json or text"),
+        ({"database": "mysql://root:secret@host/x"}, "must begin with sqlite"),
+        ({"database": "sqlite:///"}, "must begin with sqlite"),
+        ({"workers": 0}, "1 or more"),
+        ({"workers": 2}, "need PostgreSQL"),
+        ({"public_url": "pay.example.kz"}, "origin"),
+        ({"public_url": "https://pay.example.kz/path"}, "origin"),
+        ({"mode": "production"}, "needs public_url"),
+        ({"mode": "production", "public_url": "http://pay.example.kz"}, "https"),
+        ({"trusted_proxies": "10.0.0.1, proxy"}, "'proxy'"),
+        ({"host": "0.0.0.0"}, "sandbox_password"),  # noqa: S104 - what must be refused
+        ({"host": "0.0.0.0", "sandbox_password": "short"}, "12 characters"),  # noqa: S104 - the same
+        ({"acquirer_timeout_seconds": -1}, "above 0"),
+    ),
+)
+def test_a_wrong_value_is_told_in_one_line(values: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        load_config(values, {})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_misspelt_key_of_the_file_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "tolem.toml"
+    file.write_text("prot = 1\n")
+    with pytest.raises(InvalidConfig, match="'prot' is not known"):
+        load_config({}, {"TOLEM_CONFIG": str(file)})
+    file.write_text("port = = 1\n")
+    with pytest.raises(InvalidConfig, match=r"tolem\.toml"):
+        load_config({}, {"TOLEM_CONFIG": str(file)})
+    with pytest.raises(InvalidConfig, match="does not exist"):
+        load_config({}, {"TOLEM_CONFIG": str(tmp_path / "none.toml")})
+
+
+def test_a_sandbox_with_a_password_may_leave_the_machine() -> None:
+    config = load_config({"host": "0.0.0.0", "sandbox_password": "a long password"}, {})  # noqa: S104 - the subject
+    assert config.host == "0.0.0.0"  # noqa: S104 - the subject
