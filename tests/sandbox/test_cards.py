@@ -20,7 +20,7 @@ from tolem.sandbox.cards import (
     list_cards,
 )
 from tolem.sandbox.fixtures import CLIENT_SECRET, published_fixtures
-from tolem.wire.reasons import IS_UNKNOWN, REASONS, reason_text
+from tolem.wire.reasons import UNKNOWN_CODES, REASONS, reason_text
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_check_digit_counts() -> None:
 
 
 def test_every_final_code_of_three_digits_has_a_card() -> None:
-    assert {code for code in REASONS if 0 < code < 1000} - IS_UNKNOWN == DECLINE_CODES
+    assert {code for code in REASONS if 0 < code < 1000} - UNKNOWN_CODES == DECLINE_CODES
     assert reason_text(LOCKED_CODE) == "Your card is restricted"
 
 

@@ -5,13 +5,13 @@ What a real browser does with a form and a Content-Security-Policy belongs to th
 
 import gzip
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from playwright._impl._driver import compute_driver_executable
 
 import tolem
 from tolem.wire.pay_object import parse_address, parse_posted
@@ -95,8 +95,7 @@ def run_page(
     strict: bool = True,
 ) -> dict[str, Any]:
     """What the page did: forms posted, addresses opened, errors written to the console."""
-    node = shutil.which("node")
-    assert node, "node runs this test: install nodejs"
+    node, _ = compute_driver_executable()  # the one that Playwright brings along
     directive = '"use strict";\n' if strict else ""
     page = {
         "library": directive + SCRIPT.read_text(),

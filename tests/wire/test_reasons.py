@@ -2,7 +2,7 @@
 
 import pytest
 
-from tolem.wire.reasons import IS_UNKNOWN, LEFT_CODE, REASONS, UNLISTED, reason_text
+from tolem.wire.reasons import LEFT_CODE, REASONS, UNKNOWN_CODES, UNLISTED, reason_text
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,9 @@ def test_reason_text(code: int, text: str) -> None:
 
 
 def test_codes_that_settle_nothing() -> None:
-    assert {454, 459, 460} == IS_UNKNOWN
+    assert {454, 459, 460} == UNKNOWN_CODES
     assert LEFT_CODE in REASONS
-    assert LEFT_CODE not in IS_UNKNOWN
+    assert LEFT_CODE not in UNKNOWN_CODES
 
 
 def test_texts_read_as_sentences() -> None:

@@ -26,7 +26,7 @@ from tolem.domain.payment import (
 from tolem.flows import rounds
 from tolem.flows.rounds import Stamp
 from tolem.storage.store import Decision
-from tolem.wire.reasons import IS_UNKNOWN
+from tolem.wire.reasons import UNKNOWN_CODES
 
 REASON_NO_ANSWER = 458
 """The acquirer did not answer and confirmed later that nothing is taken."""
@@ -43,7 +43,7 @@ class Recorded(NamedTuple):
 
 def is_certain(answer: AcquirerAnswer, operation: Operation) -> bool:
     """An answer settles an operation only if it is about it, about its whole amount, and not open itself."""
-    if answer.key != operation.id or answer.reason_code in IS_UNKNOWN:
+    if answer.key != operation.id or answer.reason_code in UNKNOWN_CODES:
         return False
     if answer.verdict is Verdict.APPROVED:
         return answer.amount == operation.amount and answer.reason_code == 0

@@ -17,12 +17,10 @@ from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import Payment, PaymentStatus
 from tolem.notifications.outbox import Lease, compose
 from tolem.wire import post_link
+from tolem.wire.reasons import LEFT_CODE
 
 PAGE_LIFETIME = timedelta(days=1)
 """How long a page's address shows anything; rounds are far shorter."""
-
-REASON_NO_ACTION = 476
-"""The payer left, or the deadline passed, without any attempt (docs/protocol.md, reason codes)."""
 
 
 class Stamp(NamedTuple):
@@ -72,7 +70,7 @@ def page_state(found: PageWithOrder, now: datetime) -> PageState:
         is_challenged = payment.status is PaymentStatus.AUTHENTICATING
         return PageState.CHALLENGE if is_challenged else PageState.CHECKING
     if order.status is OrderStatus.FAILED:
-        has_expired = order.reason_code == REASON_NO_ACTION and not order.has_left
+        has_expired = order.reason_code == LEFT_CODE and not order.has_left
         return PageState.EXPIRED if has_expired else PageState.FAILED
     if is_overdue(order, now):
         return PageState.EXPIRED
@@ -144,7 +142,7 @@ def fail(
 
     The caller has checked that no payment of it is open. Nothing is told of a page that was never opened.
     """
-    reason_code = last.reason_code if last else REASON_NO_ACTION
+    reason_code = last.reason_code if last else LEFT_CODE
     order = replace(
         history.order,
         status=OrderStatus.FAILED,

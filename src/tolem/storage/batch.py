@@ -128,6 +128,14 @@ class Batch:
                 texts.append(Rows(text, [encode(record) for record in records]))
         return texts
 
+    def witness(self) -> Query | None:
+        """Reads one of the new rows: it is there if, and only if, the batch is stored. None: nothing is new."""
+        for kind, new in self._new.items():
+            key_columns = self._schema.mapped[kind].key
+            key = next(iter(new))
+            return self._statements.select(kind, key_columns, [key if len(key_columns) > 1 else (key,)])
+        return None
+
     async def verify(self, fetch: Fetch) -> None:
         """Locks the rows to be changed that hang on no root, and raises Conflict if one is not as it was loaded."""
         for kind, changed in self._changed.items():

@@ -11,7 +11,7 @@ from tolem.domain.errors import Overloaded
 from tolem.storage.mapping import Columns, Record
 
 A = TypeVar("A")
-F = TypeVar("F")
+F_co = TypeVar("F_co", covariant=True)
 
 
 class Unavailable(Overloaded):
@@ -22,8 +22,8 @@ class Uncertain(Exception):
     """The change may or may not be stored; only reading can tell, once the database is back."""
 
 
-class Key(NamedTuple, Generic[F]):
-    """Names what a change needs to see; keys.py makes them. F: what is found under it."""
+class Key(NamedTuple, Generic[F_co]):
+    """Names what a change needs to see; keys.py makes them. F_co: what is found under it."""
 
     kind: type[Record]
     columns: Columns

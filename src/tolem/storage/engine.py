@@ -33,8 +33,8 @@ class Engine(Protocol):
         waited for its locks. The first call may have none."""
         ...
 
-    async def commit(self, writes: Sequence[Rows]) -> None:
-        """Writes and commits; returns once all is on disk."""
+    async def commit(self, writes: Sequence[Rows], witness: Query | None = None) -> None:
+        """Writes and commits; returns once all is on disk. `witness` finds a row that these writes make."""
         ...
 
     async def release(self) -> None:

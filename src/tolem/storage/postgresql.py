@@ -63,6 +63,7 @@ class PostgresEngine:
         self._must_begin = False
         self._transaction_id: str | None = None
         self._commit_sent = False
+        self._witness: Query | None = None
         self.is_lost = False
 
     async def open(self) -> None:
@@ -103,10 +104,10 @@ class PostgresEngine:
                 self._transaction_id = row[0]
             return [await cursor.fetchall() for cursor in cursors]
 
-    async def commit(self, writes: Sequence[Rows]) -> None:
+    async def commit(self, writes: Sequence[Rows], witness: Query | None = None) -> None:
         """Writes and commits in one pipeline."""
         connection = self._connection()
-        self._commit_sent = True
+        self._commit_sent, self._witness = True, witness
         async with connection.pipeline():
             cursor = connection.cursor()
             for text, rows in writes:
@@ -128,8 +129,7 @@ class PostgresEngine:
             else:
                 return False
         self.is_lost = True
-        if self._writer is not None:
-            await self._writer.close()
+        await self._connection().close()
         if not self._commit_sent or self._transaction_id is None:
             return False
         return await self._ask_outcome(self._transaction_id)
@@ -176,24 +176,30 @@ class PostgresEngine:
             raise
         return connection
 
+    async def _ask(self, query: Query) -> Any:
+        """The first value of the first row, None if there is none."""
+        row = await (await self._connection().execute(query.text, query.values)).fetchone()
+        return row[0] if row else None
+
     async def _ask_outcome(self, transaction_id: str) -> bool:
         """Did it commit? Asked of the server, never guessed; its backend may need a moment to notice and give up."""
         for _ in range(OUTCOME_TRIES):
             try:
-                if self._writer is None or self._writer.closed:
+                if self._connection().closed:
                     self._writer = await self._connect_writer()
-                cursor = await self._writer.execute("SELECT pg_xact_status(%s::xid8)", (transaction_id,))
-                row = await cursor.fetchone()
+                status = await self._ask(Query("SELECT pg_xact_status(%s::xid8)", (transaction_id,)))
+                if status == "committed" and self._witness is not None:
+                    # An id that a crash kept from reaching the disk may have gone to another transaction since.
+                    return await self._ask(self._witness) is not None
             except psycopg.errors.InvalidParameterValue:
                 # "in the future": the server crashed and came back without ever having written this id to disk.
                 return False
             except (psycopg.Error, OSError) as error:
                 log.warning("outcome_unknown", cause=type(error).__name__)
-                if self._writer is not None:
-                    await self._writer.close()
+                await self._connection().close()
             else:
-                if row is not None and row[0] in ("committed", "aborted"):
-                    return bool(row[0] == "committed")
+                if status in ("committed", "aborted"):
+                    return bool(status == "committed")
             await asyncio.sleep(OUTCOME_SECONDS)
         raise Uncertain("the connection was lost at COMMIT and PostgreSQL did not say whether it happened")
 

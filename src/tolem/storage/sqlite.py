@@ -99,7 +99,7 @@ class SqliteEngine:
         execute = self._cursor.execute
         return [execute(text, values).fetchall() for text, values in queries]
 
-    async def commit(self, writes: Sequence[Rows]) -> None:
+    async def commit(self, writes: Sequence[Rows], witness: Query | None = None) -> None:
         """Writes on the loop and commits on the thread. Ends the process if the disk fails."""
         for text, rows in writes:
             self._cursor.executemany(text, rows)
@@ -114,8 +114,9 @@ class SqliteEngine:
             raise
 
     async def release(self) -> None:
-        """Ends a transaction that has written nothing."""
+        """Ends a transaction that has written nothing, and lets others have the loop: there was no commit to wait for."""
         self._cursor.execute("ROLLBACK")
+        await asyncio.sleep(0)
 
     async def settle(self, error: Exception) -> bool:
         """Rolls back; a COMMIT that raised has stored nothing."""

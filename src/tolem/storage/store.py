@@ -8,7 +8,7 @@ wrote, and every caller gets the answer of its own change, whatever happens to t
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -138,9 +138,11 @@ class Store:
         """Refuses what is new, finishes what waits, disconnects."""
         self._closing = True
         self._wake.set()
-        if self._task is not None:
-            await self._task
-        await self._engine.close()
+        try:
+            if self._task is not None:
+                await self._task
+        finally:
+            await self._engine.close()
 
     def _enqueue(self, job: _Change | _Sweep) -> None:
         if self._closing:
@@ -156,12 +158,7 @@ class Store:
         try:
             while self._waiting or not self._closing:
                 if self._waiting:
-                    job = self._waiting[0]
-                    if isinstance(job, _Sweep):
-                        self._waiting.popleft()
-                        await self._sweep(job)
-                    else:
-                        await self._store(self._take())
+                    await self._work(self._take())
                 else:
                     self._wake.clear()
                     await self._wake.wait()
@@ -171,13 +168,28 @@ class Store:
             while self._waiting:
                 _deliver([_Outcome(self._waiting.popleft().future, None, Overloaded("the store has stopped"))])
 
-    def _take(self) -> list[_Change]:
-        """The changes at the head of the queue, up to the next sweep."""
-        changes: list[_Change] = []
+    def _take(self) -> "list[_Change] | _Sweep":
+        """The sweep at the head of the queue, or the changes up to the next sweep."""
         waiting = self._waiting
-        while waiting and len(changes) < self._batch_max and isinstance(waiting[0], _Change):
-            changes.append(waiting.popleft())  # type: ignore[arg-type]
+        changes: list[_Change] = []
+        while waiting and len(changes) < self._batch_max:
+            job = waiting[0]
+            if isinstance(job, _Sweep):
+                return changes or cast(_Sweep, waiting.popleft())
+            waiting.popleft()
+            changes.append(job)
         return changes
+
+    async def _work(self, job: "list[_Change] | _Sweep") -> None:
+        """One batch or sweep. Whatever happens, the writer goes on and every caller is answered."""
+        futures = [job.future] if isinstance(job, _Sweep) else [change.future for change in job]
+        try:
+            await (self._sweep(job) if isinstance(job, _Sweep) else self._store(job))
+        except BaseException as fault:
+            _deliver([_Outcome(future, None, Uncertain(f"the writer failed: {fault!r}")) for future in futures])
+            if not isinstance(fault, Exception):
+                raise
+            log.error("writer_failed", exc_info=fault)
 
     async def _store(self, changes: list[_Change], tries: int = 0) -> None:
         """One transaction; after a failure the whole again, or its halves."""
@@ -239,7 +251,7 @@ class Store:
             return
         if engine.is_shared and batch.must_verify:
             await batch.verify(engine.fetch)
-        await engine.commit(batch.rows())
+        await engine.commit(batch.rows(), batch.witness() if engine.is_shared else None)
 
     async def _sweep(self, job: _Sweep, tries: int = 0) -> None:
         if job.future.done():

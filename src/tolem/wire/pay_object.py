@@ -12,10 +12,11 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import msgspec
 
+from tolem.wire.link import LINK_CHARS_MAX, find_link_problem
 from tolem.wire.lzstring import decompress
 
 INPUT_BYTES_MAX = 16 * 1024
@@ -55,10 +56,10 @@ _TEXTS = (
     _Text("paymentType", "payment_type", 64),
 )
 _LINKS = (
-    _Text("backLink", "return_url", 2048),
-    _Text("failureBackLink", "failure_return_url", 2048),
-    _Text("postLink", "post_link", 2048),
-    _Text("failurePostLink", "failure_post_link", 2048),
+    _Text("backLink", "return_url", LINK_CHARS_MAX),
+    _Text("failureBackLink", "failure_return_url", LINK_CHARS_MAX),
+    _Text("postLink", "post_link", LINK_CHARS_MAX),
+    _Text("failurePostLink", "failure_post_link", LINK_CHARS_MAX),
 )
 _DESCRIPTION_BYTES_MAX = 125
 _DATA_BYTES_MAX = 4096
@@ -69,10 +70,6 @@ _ACCESS_TOKEN = re.compile(r"[!-~]*")
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-# A backslash is a slash to a browser and a letter to everyone else: with it the two disagree about the host.
-_NEVER_IN_LINK = re.compile(r"[\s\x00-\x20\x7f-\x9f\\]")
-# Letters of any script: a shop's host may be Cyrillic. Not urlsplit's hostname: it drops what surrounds brackets.
-_HOST_AND_PORT = re.compile(r"(?:\w[\w-]*(?:\.\w[\w-]*)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 _UNESCAPED = "!~*'()"  # what encodeURIComponent leaves alone beside letters, digits and -_.
 
@@ -361,17 +358,6 @@ def _link(values: dict[str, Any], field: str, chars_max: int) -> str:
     link = _line(values, field, chars_max)
     if not link:
         return ""
-    if _NEVER_IN_LINK.search(link):
-        raise PayObjectError(field, f"{field} has a space or a backslash; percent-encode it")
-    try:
-        parts = urlsplit(link)
-        is_port_valid = parts.port != 0  # raises past 65535
-    except ValueError:
-        raise PayObjectError(field, f"{field} is no address; pass one such as https://shop.example/thanks") from None
-    if parts.scheme not in ("http", "https"):
-        raise PayObjectError(field, f"{field} must begin with https:// or http://")
-    if "@" in parts.netloc:
-        raise PayObjectError(field, f"{field} must not carry a user name or password")
-    if not _HOST_AND_PORT.fullmatch(parts.netloc) or not is_port_valid:
-        raise PayObjectError(field, f"{field} has no valid host; pass an address such as https://shop.example/thanks")
+    if problem := find_link_problem(link):
+        raise PayObjectError(field, f"{field} {problem}")
     return link

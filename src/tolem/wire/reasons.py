@@ -77,7 +77,7 @@ REASONS = {
 }
 """Code → text in the notification's `reason`."""
 
-IS_UNKNOWN = frozenset({454, 459, 460})
+UNKNOWN_CODES = frozenset({454, 459, 460})
 """Codes that are not final: the amount may be held, and the payment's outcome has to be found out."""
 
 LEFT_CODE = 476
