@@ -124,7 +124,7 @@ async def open_gateway(
         build_public(lambda: _readiness(store), config.sandbox_password),
     )
     worker = Worker(
-        Recovery(store, directory, clock, ids, authorizations, config.recovery_margin_seconds),
+        Recovery(store, directory, clock, ids, authorizations, limits),
         Expiry(store, directory, clock, authorizations, notifier),
         notifier,
     )

@@ -53,11 +53,17 @@ def is_certain(answer: AcquirerAnswer, operation: Operation) -> bool:
 def record_answer(
     history: OrderHistory, operation_id: UUID, answer: AcquirerAnswer, terminal: Terminal, stamp: Stamp
 ) -> Decision[Recorded]:
-    """A certain answer to an authorize or purchase → the payment's status, the round's end if it is one."""
+    """A certain answer to an authorize or purchase → the payment's status, the round's end if it is one.
+
+    Once its reversal is prepared only the reversal's confirmation settles it: the reversal may be on its way still, and
+    undo what an inquiry finds approved now.
+    """
     operation = history.operations[operation_id]
     payment = history.payments[operation.payment_id]
     if operation.status not in OPEN_OPERATIONS:
         return Decision(Recorded(payment.status))
+    if find_reversal(history, operation_id) is not None:
+        return Decision(Recorded(payment.status, must_reverse=True))
     if answer.verdict is Verdict.DECLINED:
         settled = _settle(operation, OperationStatus.DECLINED, stamp.at, answer.reason_code)
         declined = advance(payment, PaymentStatus.DECLINED, stamp.at, reason_code=answer.reason_code)
@@ -101,6 +107,14 @@ def record_unknown(
     return Decision(Recorded(unknown.status), (unknown, waiting, event))
 
 
+def find_reversal(history: OrderHistory, operation_id: UUID) -> Operation | None:
+    """The reversal of an operation, sent or about to be; None: nobody has decided to reverse it."""
+    for operation in history.operations.values():
+        if operation.kind is OperationKind.REVERSAL and operation.original_id == operation_id:
+            return operation
+    return None
+
+
 def prepare_reversal(
     history: OrderHistory, operation_id: UUID, reversal_id: UUID, stan: str, stamp: Stamp
 ) -> Decision[Operation | None]:
@@ -111,9 +125,9 @@ def prepare_reversal(
     operation = history.operations[operation_id]
     if operation.status not in OPEN_OPERATIONS:
         return Decision(None)
-    for other in history.operations.values():
-        if other.kind is OperationKind.REVERSAL and other.original_id == operation.id:
-            return Decision(other)
+    prepared = find_reversal(history, operation_id)
+    if prepared is not None:
+        return Decision(prepared)
     reversal = Operation(
         id=reversal_id,
         order_id=operation.order_id,

@@ -2,9 +2,11 @@
 
 Inquiry first: what the acquirer knows counts. What it does not know for certain is reversed by the operation's key
 until it confirms that the original did not and will not happen; "not found" alone ends nothing, for the original may
-still be on its way. A row is touched only after its deadline and a margin, and never needs the card.
+still be on its way. Once a reversal is prepared it is not asked again: the reversal, too, may be on its way. A row is
+touched only after its deadline and a margin, and never needs the card.
 """
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
@@ -14,7 +16,7 @@ from tolem.domain.history import OrderHistory
 from tolem.domain.merchant import Terminal
 from tolem.domain.payment import Operation, OperationKind
 from tolem.flows import outcome
-from tolem.flows.authorization import Authorizations
+from tolem.flows.authorization import Authorizations, Limits
 from tolem.flows.directory import Directory
 from tolem.flows.outcome import Recorded
 from tolem.ids import Ids
@@ -38,21 +40,24 @@ class Recovery:
         clock: Clock,
         ids: Ids,
         authorizations: Authorizations,
-        margin_seconds: float,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._directory = directory
         self._clock = clock
         self._ids = ids
         self._authorizations = authorizations
-        self._margin = timedelta(seconds=margin_seconds)
+        # An inquiry and a reversal, each as long as an exchange may take: until then the row is ours.
+        self._hold = timedelta(seconds=2 * limits.exchange_seconds + limits.margin_seconds)
 
     async def step(self) -> int:
-        """Takes up the operations that are due, one after the other. Returns how many there were."""
+        """Takes up the operations that are due, side by side: a silent acquirer delays nobody else's. How many."""
         real_now = self._clock.real_now()
-        claimed = await sweeps.claim_operations(self._store, real_now=real_now, margin=self._margin, limit=BATCH)
-        for operation in claimed:
-            await self._recover(operation)
+        claimed = await sweeps.claim_operations(self._store, real_now=real_now, hold=self._hold, limit=BATCH)
+        results = await asyncio.gather(*(self._recover(operation) for operation in claimed), return_exceptions=True)
+        for operation, result in zip(claimed, results, strict=True):
+            if isinstance(result, Exception):  # it is due again when its hold ends
+                log.error("recovery_failed", operation=str(operation.id), exc_info=result)
         return len(claimed)
 
     async def _recover(self, operation: Operation) -> None:
@@ -60,10 +65,11 @@ class Recovery:
         if found is None:
             raise LookupError(f"the order of operation {operation.id} is not stored")
         terminal = await self._directory.get_terminal(found.order.terminal_id)
-        answer = await self._inquire(operation, terminal, found.order.currency)
         recorded: Recorded | None = None
-        if not isinstance(answer, str) and outcome.is_certain(answer, operation):
-            recorded = await self._authorizations.record(operation, terminal, answer, of="inquiry")
+        if outcome.find_reversal(found, operation.id) is None:
+            answer = await self._inquire(operation, terminal, found.order.currency)
+            if not isinstance(answer, str) and outcome.is_certain(answer, operation):
+                recorded = await self._authorizations.record(operation, terminal, answer, of="inquiry")
         if recorded is None or recorded.must_reverse:
             recorded = await self._reverse(operation, terminal, found.order.currency)
         status = recorded.status if recorded else None

@@ -229,12 +229,8 @@ async def _read(connection: Connection, work: Callable[[Fetch], Awaitable[T]]) -
         cursors = [await connection.execute(text, values, binary=True) for text, values in queries]
         return [await cursor.fetchall() for cursor in cursors]
 
-    try:
-        async with connection.pipeline():
-            return await work(fetch)
-    except asyncio.CancelledError:
-        await connection.close()  # its answers are still on the way and would be taken for the next reader's
-        raise
+    async with connection.pipeline():
+        return await work(fetch)
 
 
 def _conninfo(url: str, options: str) -> str:

@@ -114,9 +114,9 @@ class SqliteEngine:
             raise
 
     async def release(self) -> None:
-        """Ends a transaction that has written nothing, and lets others have the loop: there was no commit to wait for."""
+        """Ends a transaction that has written nothing."""
         self._cursor.execute("ROLLBACK")
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # no commit was waited for, so that others have not had the loop since the batch began
 
     async def settle(self, error: Exception) -> bool:
         """Rolls back; a COMMIT that raised has stored nothing."""

@@ -31,8 +31,6 @@ from tolem.storage.store import Store
 
 SCAN_MAX = 1_000
 """Due messages that one claim looks at: bounds its cost, however long the backlog is."""
-HOLD = timedelta(minutes=1)
-"""A claimed operation is due again after this, unless its outcome is recorded before."""
 
 
 class NextDue(NamedTuple):
@@ -77,10 +75,10 @@ async def free_leases(store: Store) -> int:
     return len(await store.sweep(_FREE_LEASES)) if store.dialect == "sqlite" else 0
 
 
-async def claim_operations(store: Store, *, real_now: datetime, margin: timedelta, limit: int) -> list[Operation]:
-    """Takes up operations without a known outcome that are due, and counts the try. They are due again after HOLD and
-    `margin` unless the outcome is recorded."""
-    return await store.sweep(_CLAIM_OPERATIONS, real_now=real_now, again_at=real_now + HOLD + margin, limit=limit)
+async def claim_operations(store: Store, *, real_now: datetime, hold: timedelta, limit: int) -> list[Operation]:
+    """Takes up operations without a known outcome that are due, and counts the try. They are due again after
+    `hold` unless the outcome is recorded before."""
+    return await store.sweep(_CLAIM_OPERATIONS, real_now=real_now, again_at=real_now + hold, limit=limit)
 
 
 async def due_rounds(store: Store, *, now: datetime, limit: int) -> list[UUID]:

@@ -12,4 +12,6 @@
     }
     window.halyk.pay(JSON.parse(block.textContent));
   });
+  // Until now a click would have done nothing, and nobody would have known why.
+  button.disabled = false;
 })();
