@@ -1,0 +1,1 @@
+"""What a payer sees: the pages in a real Chromium."""

@@ -1,0 +1,149 @@
+"""Everybody can pay: without JavaScript, with the keyboard alone, in Russian and in English."""
+
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import MakePayer
+from tests.browser.demo import DECLINED_CARD, PAID_ONCE, SLOW_CARD, Truth
+from tests.browser.payer import Payer
+
+TABS_MAX = 40
+# What stands in the other alphabet on a page: names and marks.
+LATIN_ON_RUSSIAN_PAGES = {"AMEX", "CVC", "Test", "Visa", "shop", "tolem"}
+CYRILLIC_ON_ENGLISH_PAGES = {"МИР"}
+
+
+async def without_javascript(payer: Payer, make_payer: MakePayer) -> Payer:
+    """A browser that runs no scripts, on a card form. The shop needs one: halyk.pay() is JavaScript."""
+    await payer.buy()
+    plain = await make_payer(java_script_enabled=False)
+    plain.invoice_id, plain.form_url = payer.invoice_id, payer.form_url
+    await plain.page.goto(payer.form_url)
+    return plain
+
+
+async def test_without_javascript(payer: Payer, make_payer: MakePayer) -> None:
+    plain = await without_javascript(payer, make_payer)
+    await plain.pay("4405")
+    await expect(plain.page.locator("#cc-number-error")).to_contain_text("The card number is too short")
+    plain.witness.forgive("422")
+    await plain.pay(DECLINED_CARD)
+    await plain.sees("declined")
+    other = await plain.open_tab()
+    await plain.type_card(SLOW_CARD)
+    await plain.send_and_stay()
+    await other.sees("declined")
+    await other.reload_until("checking")
+    await other.sees("approved")  # the page asks by itself
+    await plain.sees("approved")
+    await plain.return_to_shop()
+    await plain.sees_order("paid")
+    await plain.sees_truth(
+        Truth(
+            "paid",
+            "paid",
+            ["declined", "captured"],
+            ["purchase declined", "purchase approved"],
+            ["purchase declined", "purchase approved"],
+            ["success delivered"],
+        )
+    )
+
+
+async def test_double_click_without_javascript(payer: Payer, make_payer: MakePayer) -> None:
+    plain = await without_javascript(payer, make_payer)
+    await plain.type_card()
+    await plain.page.locator("form[data-guard] button").dblclick()
+    await plain.sees("approved")
+    await plain.sees_truth(PAID_ONCE)
+
+
+async def test_leaving_without_javascript(payer: Payer, make_payer: MakePayer) -> None:
+    plain = await without_javascript(payer, make_payer)
+    await plain.leave()
+    await plain.sees_order("declined")
+
+
+async def tab_to(page: Page, selector: str) -> None:
+    """Presses Tab until the focus is there, and can be seen there."""
+    for _ in range(TABS_MAX):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            style = await page.evaluate(
+                "() => { const s = getComputedStyle(document.activeElement); return [s.outlineStyle, s.boxShadow] }"
+            )
+            assert style != ["none", "none"], f"nothing shows that {selector} has the focus"
+            return
+    pytest.fail(f"{TABS_MAX} tabs do not lead to {selector}")
+
+
+async def test_with_the_keyboard_alone(payer: Payer) -> None:
+    page, keyboard = payer.page, payer.page.keyboard
+    await page.goto(payer.demo.shop_url)
+    await tab_to(page, "form[action^='/orders'] button")
+    await keyboard.press("Enter")
+    await payer.sees_order("waiting")
+    payer.invoice_id = await page.locator("main").get_attribute("data-order") or ""
+    await tab_to(page, "#pay")
+    await keyboard.press("Enter")
+    await payer.sees("form")
+
+    await tab_to(page, "#cc-number")
+    await keyboard.press("Enter")
+    await expect(page.locator("#cc-number")).to_be_focused()
+    payer.witness.forgive("422")
+    await keyboard.type("4405639704015096")
+    await keyboard.press("Tab")
+    await keyboard.type("1230")
+    await keyboard.press("Tab")
+    await keyboard.type("123")
+    await keyboard.press("Tab")
+    await keyboard.type("AIGERIM SEIT")
+    await tab_to(page, "form[data-guard] button")
+    await keyboard.press("Space")
+    await payer.sees("approved")
+    await tab_to(page, "#return")
+    await keyboard.press("Enter")
+    await payer.sees_order("paid")
+    await payer.sees_truth(PAID_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("locale", "button", "declined", "approved", "paid"),
+    (
+        ("en-GB", "Pay 1 850 ₸", "The payment was declined", "Payment approved", "Paid"),
+        ("ru-RU", "Оплатить 1 850 ₸", "Платёж отклонён", "Оплата прошла", "Оплачен"),
+    ),
+)
+async def test_in_the_payers_language(
+    make_payer: MakePayer, locale: str, button: str, declined: str, approved: str, paid: str
+) -> None:
+    payer = await make_payer(locale=locale)
+    await payer.buy()
+    await expect(payer.page.locator("form[data-guard] button")).to_have_text(button)
+    await speaks(payer.page, locale)
+    await payer.type_card(DECLINED_CARD, expiry="1")
+    await payer.press_pay()
+    await expect(payer.page.locator("#cc-exp-error")).to_be_visible()
+    await speaks(payer.page, locale)
+    payer.witness.forgive("422")
+    await payer.pay(DECLINED_CARD)
+    await expect(payer.page.locator(".notice h2")).to_have_text(declined)
+    await speaks(payer.page, locale)
+    await payer.pay()
+    await expect(payer.page.locator("h1")).to_have_text(approved)
+    await speaks(payer.page, locale)
+    await payer.return_to_shop()
+    await expect(payer.page.locator("h1")).to_have_text(paid)
+
+
+async def speaks(page: Page, locale: str) -> None:
+    """The page says that it is in this language, and is: no word of the other one is left."""
+    assert await page.locator("html").get_attribute("lang") == locale[:2]
+    text = await page.locator("body").inner_text() + await page.title()
+    if locale == "ru-RU":
+        assert set(re.findall(r"[A-Za-z]{2,}", text)) <= LATIN_ON_RUSSIAN_PAGES
+    else:
+        assert set(re.findall(r"[А-Яа-яЁё]{2,}", text)) <= CYRILLIC_ON_ENGLISH_PAGES

@@ -1,0 +1,90 @@
+"""Pictures of every state, on a phone and a desktop, light and dark. `make screenshots` leaves them to be looked at."""
+
+import asyncio
+from typing import Any, Literal
+
+from playwright.async_api import Page
+
+from tests.browser.conftest import MakePayer, TakeScreenshot
+from tests.browser.demo import DECLINED_CARD, SLOW_CARD
+from tests.browser.payer import Payer
+
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 800}
+EYES: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": DESKTOP, "locale": "en-GB"},
+    "phone": {"viewport": PHONE, "locale": "ru-RU", "has_touch": True},
+}
+SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+TARGET_PIXELS_MIN = 24
+"""WCAG 2.2, 2.5.8: what a finger must hit."""
+
+
+async def test_every_state(make_payer: MakePayer, take_screenshot: TakeScreenshot) -> None:
+    payers = [(await make_payer(**options), eyes) for eyes, options in EYES.items()]
+    await asyncio.gather(*(see_every_state(payer, take_screenshot, eyes) for payer, eyes in payers))
+
+
+async def see_every_state(payer: Payer, take_screenshot: TakeScreenshot, eyes: str) -> None:
+    """Buys twice, once with and once without luck."""
+
+    async def look(at: Payer, name: str) -> None:
+        await fits(at.page)
+        for scheme in SCHEMES:
+            await at.page.emulate_media(color_scheme=scheme)
+            await take_screenshot(at.page, f"{name}-{eyes}-{scheme}")
+
+    await payer.page.goto(payer.demo.shop_url)
+    await look(payer, "shop")
+    await payer.order(good=3)
+    await look(payer, "shop-order")
+    stale = await payer.open_tab()
+    await payer.open_form()
+    await look(payer, "page")
+    await payer.page.locator("summary").click()
+    await look(payer, "page-test-cards")
+    await payer.press_pay()
+    await look(payer, "page-errors")
+    payer.witness.forgive("422")
+    await payer.pay(DECLINED_CARD)
+    await payer.sees("declined")
+    await look(payer, "page-declined")
+    watcher = await payer.open_tab()
+    early = await payer.open_tab()
+    await early.page.goto(f"{payer.demo.shop_url}/orders/{payer.invoice_id}/return")
+    await look(early, "shop-waiting")
+    await early.page.close()
+    await payer.type_card(SLOW_CARD)
+    await payer.send_and_stay()
+    await watcher.reload_until("checking")
+    await look(watcher, "page-checking")
+    await payer.sees("approved")
+    await look(payer, "page-approved")
+    await payer.return_to_shop()
+    await payer.sees_order("paid")
+    await look(payer, "shop-paid")
+    await stale.page.locator("#pay").click()
+    await stale.sees("paid")
+    await look(stale, "page-paid")
+
+    await payer.buy(good=1)
+    for state in ("declined", "declined", "failed"):
+        await payer.pay(DECLINED_CARD)
+        await payer.sees(state)
+    await look(payer, "page-failed")
+    await payer.return_to_shop()
+    await payer.sees_order("declined")
+    await look(payer, "shop-declined")
+    await payer.page.goto(f"{payer.demo.url}/pay/unknown")
+    await payer.sees("invalid")
+    await look(payer, "page-invalid")
+    payer.witness.forgive("404")
+
+
+async def fits(page: Page) -> None:
+    """Nothing is wider than the screen, and what is to be pressed is large enough for a finger."""
+    sizes = await page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert sizes[0] <= sizes[1], "the page scrolls sideways"
+    targets = page.locator("button:visible, input:visible, summary:visible, a.primary:visible, a.big:visible")
+    boxes = await asyncio.gather(*(target.bounding_box() for target in await targets.all()))
+    assert [box for box in boxes if box and min(box["height"], box["width"]) < TARGET_PIXELS_MIN] == []
