@@ -119,7 +119,9 @@ class Recovery:
         answer = await self._authorizations.exchange(
             self._request(operation, terminal, currency, OperationKind.REVERSAL, reversal.id, reversal.stan)
         )
-        if isinstance(answer, str) or answer.key != reversal.id or answer.verdict is not Verdict.APPROVED:
+        if isinstance(answer, str) or answer.key != reversal.id:
+            return None
+        if answer.verdict is not Verdict.APPROVED or answer.reason_code != 0:
             return None
         confirmed = self._authorizations.stamp()
 

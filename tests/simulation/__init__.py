@@ -1,0 +1,1 @@
+"""The gateway under bad luck: killed between any two steps, beside a moody acquirer, and searched for secrets."""

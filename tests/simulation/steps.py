@@ -1,0 +1,145 @@
+"""The steps of a payment, counted and named where the gateway's parts meet, and the power cut at one of them.
+
+A step is a moment between two things that the world can tell apart: a commit of tolem's or of the acquirer's ledger
+(before it: decided, nothing written; after it: on disk, nobody answered), a message to the acquirer, a notification.
+"""
+
+import os
+import signal
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any, NamedTuple, cast
+
+import msgspec
+import sqlalchemy as sa
+
+from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest
+from tolem.bootstrap import Gateway
+from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.message import Message
+from tolem.domain.payment import Operation
+from tolem.notifications.schedule import TryResult
+from tolem.sandbox.ledger import LedgerEntry
+from tolem.sandbox.simulator import Simulator
+from tolem.storage.store import Decision, Key, Store
+
+
+class Steps:
+    """Counts steps; at number `kill_at` the process ends as by kill -9. None: a dry run, it lives."""
+
+    def __init__(self, kill_at: int | None) -> None:
+        self.names: list[str] = []
+        self._kill_at = kill_at
+
+    def reach(self, name: str) -> None:
+        """One step more."""
+        if len(self.names) == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.names.append(name)
+
+
+class WatchedStore:
+    """A Store whose commits are steps, unless they write nothing."""
+
+    def __init__(self, store: Store, steps: Steps) -> None:
+        self._store = store
+        self._steps = steps
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def change(self, keys: Sequence[Key[Any]], decide: Callable[..., Decision[Any]]) -> "Future[Any]":
+        """As Store.change. The step after the commit comes before the caller learns of it."""
+        written: list[str] = []
+
+        def watched(*found: Any) -> Decision[Any]:
+            decision = decide(*found)
+            if decision.writes:
+                written.append(_describe(decision.writes))
+                self._steps.reach(f"before commit of {written[-1]}")
+            return decision
+
+        def done(future: "Future[Any]") -> None:
+            if written and not future.cancelled() and future.exception() is None:
+                self._steps.reach(f"after commit of {written[-1]}")
+
+        future = self._store.change(keys, watched)
+        future.add_done_callback(done)  # the first of its callbacks: the caller's own comes later
+        return future
+
+    def sweep(self, statement: sa.Executable, **params: Any) -> "Future[list[Any]]":
+        """As Store.sweep. What it will find can't be known before, so there is only a step after it."""
+
+        def done(future: "Future[list[Any]]") -> None:
+            if not future.cancelled() and future.exception() is None and future.result():
+                self._steps.reach(f"after claim of {_describe(future.result())}")
+
+        future = self._store.sweep(statement, **params)
+        future.add_done_callback(done)
+        return future
+
+
+class Fault(NamedTuple):
+    """What goes wrong with the first authorize or purchase."""
+
+    is_delivered: bool
+    """True: only the answer is lost."""
+
+
+class WatchedAcquirer:
+    """An acquirer whose exchanges are steps."""
+
+    def __init__(self, acquirer: Acquirer, steps: Steps, fault: Fault | None) -> None:
+        assert isinstance(acquirer, Simulator)
+        acquirer._store = cast(Store, WatchedStore(acquirer._store, steps))  # bootstrap opens the ledger itself
+        self._acquirer = acquirer
+        self._steps = steps
+        self._fault = fault
+
+    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+        """As the acquirer's."""
+        return self._acquirer.check(card, today)
+
+    async def send(self, request: AcquirerRequest) -> AcquirerAnswer:
+        """Two steps; the first exchange meets the fault."""
+        fault, self._fault = self._fault, None
+        self._steps.reach(f"before {request.kind} is sent")
+        if fault and not fault.is_delivered:
+            raise ConnectionError("the line is cut")
+        answer = await self._acquirer.send(request)
+        self._steps.reach(f"after {request.kind} is answered")
+        if fault:
+            raise ConnectionError("the line is cut")
+        return answer
+
+    async def close(self) -> None:
+        """As the acquirer's."""
+        await self._acquirer.close()
+
+
+def watch_notifications(gateway: Gateway, steps: Steps) -> None:
+    """Makes every try a step before and one after the shop has taken it."""
+    send = gateway.sender.send
+
+    async def watched(message: Message) -> TryResult:
+        steps.reach(f"before {message.kind} is told")
+        result = await send(message)
+        steps.reach(f"after {message.kind} is told")
+        return result
+
+    gateway.sender.send = watched  # type: ignore[method-assign]  # open_gateway makes it
+
+
+def _describe(records: Sequence[msgspec.Struct]) -> str:
+    """`payment.authorizing+purchase.prepared`"""
+    names = []
+    for record in records:
+        name = type(record).__name__.lower()
+        if isinstance(record, Operation):
+            name = record.kind
+        elif isinstance(record, LedgerEntry):
+            name = f"ledger.{record.kind}.{record.verdict}"
+        state = getattr(record, "status", None) or getattr(record, "state", None)
+        names.append(f"{name}.{state}" if isinstance(state, str) else name)
+    return "+".join(names)
