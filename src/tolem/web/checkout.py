@@ -116,7 +116,8 @@ class PageEndpoint:
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
                 return redirect(PAGE_PREFIX + page_id)
-            log.info("card_invalid", order=str(opened.history.order.id), problems=sorted(problem.value for problem in invalid.problems.values()))
+            problems = sorted(problem.value for problem in invalid.problems.values())
+            log.info("card_invalid", order=str(opened.history.order.id), problems=problems)
             return html(422, self._pages.form(page_view(opened, page_id), invalid.problems, typed))
         return redirect(PAGE_PREFIX + page_id)
 
