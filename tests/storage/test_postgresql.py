@@ -179,7 +179,7 @@ async def test_reading_goes_on_after_its_connection_was_cut(store: Store, postgr
 async def test_a_reader_that_gives_up_leaves_the_next_one_its_own_answer(store: Store) -> None:
     ids = [await change(store, str(number)) for number in range(20)]
     for order_id in ids:
-        gone = asyncio.create_task(store.find(keys.order_by_id(ids[0])))
+        gone = store.find(keys.order_by_id(ids[0]))
         await asyncio.sleep(random.Random(str(order_id)).uniform(0, 0.003))
         gone.cancel()
         found = await store.find(keys.order_by_id(order_id))

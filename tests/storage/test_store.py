@@ -406,3 +406,43 @@ def test_records_and_tables_must_agree() -> None:
     with pytest.raises(TypeError, match="AccessToken and table orders differ"):
         Mapped(orders, AccessToken)
     assert {Order, AccessToken} <= set(tolem_schema.mapped)
+
+
+async def test_what_is_asked_for_at_one_time_is_read_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders = [build_order(str(number)) for number in range(5)]
+    for order in orders:
+        await put(store, order)
+    read, readings = store._engine.read, 0
+
+    async def counted(work: Any) -> Any:
+        nonlocal readings
+        readings += 1
+        return await read(work)
+
+    monkeypatch.setattr(store._engine, "read", counted)
+    found = await asyncio.gather(*[store.find(keys.order_by_id(order.id)) for order in orders])
+    assert [history.order.id for history in found if history] == [order.id for order in orders]
+    assert readings == 1
+
+
+async def test_a_key_that_cannot_be_read_spoils_nobody_elses_reading(store: Store) -> None:
+    order = build_order()
+    await put(store, order)
+    good, bad = keys.order_by_id(order.id), keys.merchant_by_client("\ud800")
+    gone = store.find(good)
+    gone.cancel()
+    found = await asyncio.gather(store.find(good), store.find(bad), store.find(good), return_exceptions=True)
+    assert isinstance(found[1], UnicodeEncodeError)
+    for history in (found[0], found[2]):
+        assert isinstance(history, OrderHistory)
+        assert history.order == order
+
+
+async def test_closing_answers_what_was_being_read(store: Store) -> None:
+    order = build_order()
+    await put(store, order)
+    reading = store.find(keys.order_by_id(order.id))
+    await store.close()
+    history = await reading
+    assert history is not None
+    assert history.order == order

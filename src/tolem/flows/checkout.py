@@ -7,6 +7,7 @@ Back, reloads and second tabs all end in the same decisions here, and each sees 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -28,6 +29,7 @@ from tolem.notifications.notifier import Notifier
 from tolem.storage import keys
 from tolem.storage.store import Decision, Store
 from tolem.wire.pay_object import PayObject
+from tolem.wire.token import TERMINAL_ID
 
 VERIFICATION = "cardVerification"
 FLAGS_NOT_SPOKEN = {"isTransfer": "card transfers", "isAFT": "account funding", "isOCT": "payouts to cards"}
@@ -156,6 +158,11 @@ class Checkout:
             self._notifier.send(end.message)
 
     async def _terminal_of(self, wish: PayObject, token_hash: bytes) -> Terminal:
+        """The terminal that the object names, which the decision compares with the order's own; else the order's."""
+        if TERMINAL_ID.fullmatch(wish.terminal_id):
+            named = await self._directory.find_terminal(UUID(wish.terminal_id))
+            if named is not None:
+                return named
         found = await self._store.find(keys.token_by_hash(token_hash))
         order = _check_token(found, self._clock.now())
         return await self._directory.get_terminal(order.terminal_id)

@@ -8,7 +8,7 @@ held, the process's leases count.
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -19,7 +19,6 @@ from tolem.storage.statements import Query, Row, Rows
 from tolem.telemetry import log
 
 T = TypeVar("T")
-Connection: TypeAlias = psycopg.AsyncConnection[Row]
 
 TRANSIENT_STATES = frozenset({"23505", "40001", "40P01", "55P03"})
 """Unique violation, serialization failure, deadlock, lock time-out (SQLSTATE, PostgreSQL's appendix A)."""
@@ -43,6 +42,35 @@ WRITER_OPTIONS = (
 )
 # Repeatable read: all queries of a pipeline see one state.
 READER_OPTIONS = "-c default_transaction_isolation=repeatable\\ read -c default_transaction_read_only=on"
+
+
+class Connection(psycopg.AsyncConnection[Row]):
+    """Keeps its cursors, one for each text: psycopg looks up how to adapt values once for a cursor and its text."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._idle: dict[str, psycopg.AsyncCursor[Row]] = {}
+
+    async def fetch_all(self, queries: Sequence[Query]) -> Callable[[], Awaitable[list[list[Row]]]]:
+        """Sends the statements into the open pipeline; what comes back waits for their rows."""
+        cursors = []
+        for text, values in queries:
+            cursor = self._idle.pop(text, None) or self.cursor()
+            cursors.append(await cursor.execute(text, values, binary=True))
+
+        async def rows() -> list[list[Row]]:
+            found = [await cursor.fetchall() for cursor in cursors]
+            self._idle.update((query.text, cursor) for query, cursor in zip(queries, cursors, strict=True))
+            return found
+
+        return rows
+
+    async def write_all(self, writes: Sequence[Rows]) -> None:
+        """Sends the rows into the open pipeline."""
+        for text, rows in writes:
+            cursor = self._idle.pop(text, None) or self.cursor()
+            await cursor.executemany(text, rows)
+            self._idle[text] = cursor
 
 
 class PostgresEngine:
@@ -97,21 +125,20 @@ class PostgresEngine:
                 await connection.execute("BEGIN")
                 begun = await connection.execute("SELECT pg_current_xact_id()::text")
                 self._must_begin = False
-            cursors = [await connection.execute(text, values, binary=True) for text, values in queries]
-            if begun is not None:
-                row = await begun.fetchone()
-                assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-                self._transaction_id = row[0]
-            return [await cursor.fetchall() for cursor in cursors]
+            rows = await connection.fetch_all(queries)
+        # The pipeline's end has brought all answers; asked for inside it they would cost a round trip more.
+        if begun is not None:
+            row = await begun.fetchone()
+            assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+            self._transaction_id = row[0]
+        return await rows()
 
     async def commit(self, writes: Sequence[Rows], witness: Query | None = None) -> None:
         """Writes and commits in one pipeline."""
         connection = self._connection()
         self._commit_sent, self._witness = True, witness
         async with connection.pipeline():
-            cursor = connection.cursor()
-            for text, rows in writes:
-                await cursor.executemany(text, rows)
+            await connection.write_all(writes)
             await connection.execute("COMMIT")
 
     async def release(self) -> None:
@@ -219,15 +246,15 @@ def _is_loss(error: Exception) -> bool:
 
 
 async def _connect(info: str) -> Connection:
-    connection: Connection = await psycopg.AsyncConnection.connect(info, autocommit=True, prepare_threshold=0)
+    connection = await Connection.connect(info, autocommit=True, prepare_threshold=0)
     connection.prepared_max = None  # the texts are few and made by us
     return connection
 
 
 async def _read(connection: Connection, work: Callable[[Fetch], Awaitable[T]]) -> T:
     async def fetch(queries: Sequence[Query]) -> list[list[Row]]:
-        cursors = [await connection.execute(text, values, binary=True) for text, values in queries]
-        return [await cursor.fetchall() for cursor in cursors]
+        rows = await connection.fetch_all(queries)
+        return await rows()
 
     async with connection.pipeline():
         return await work(fetch)

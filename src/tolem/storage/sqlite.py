@@ -7,14 +7,16 @@ can only be learned by opening it anew.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
 import random
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TypeVar
 
 from tolem.storage.batch import Fetch
@@ -61,7 +63,7 @@ class SqliteEngine:
         self._exclusive = exclusive
         self._end = end
         self._lock_descriptor: int | None = None
-        self._thread = ThreadPoolExecutor(1, "commit")
+        self._thread = _CommitThread()
         self._writer: sqlite3.Connection
         self._reader: sqlite3.Connection
         self._cursor: sqlite3.Cursor
@@ -107,7 +109,7 @@ class SqliteEngine:
             self._cursor.execute("ROLLBACK")
             return
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._cursor.execute, "COMMIT")
+            await self._thread.commit(self._cursor)
         except sqlite3.OperationalError as error:
             if _primary_code(error) == sqlite3.SQLITE_IOERR:
                 self._end(f"{self._path}: {error} ({error.sqlite_errorname}) at COMMIT")
@@ -141,7 +143,7 @@ class SqliteEngine:
 
     async def close(self) -> None:
         """Closes both connections, then gives the lock back."""
-        self._thread.shutdown()
+        self._thread.close()
         self._reader.close()
         self._writer.close()
         if self._lock_descriptor is not None:
@@ -159,6 +161,46 @@ class SqliteEngine:
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         return connection
+
+
+class _CommitThread:
+    """Runs COMMITs one after the other. A thread pool would do the same for 8 % more processor time a payment."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[sqlite3.Cursor, asyncio.Future[None]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self._thread.start()
+
+    def commit(self, cursor: sqlite3.Cursor) -> "asyncio.Future[None]":
+        """Done once all is on disk; raises what COMMIT raises."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._jobs.put((cursor, future))
+        return future
+
+    def close(self) -> None:
+        """Finishes what was handed over; none may follow."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            cursor, future = job
+            error: Exception | None = None
+            try:
+                cursor.execute("COMMIT")
+            except Exception as failure:
+                error = failure
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                future.get_loop().call_soon_threadsafe(_settle_commit, future, error)
+
+
+def _settle_commit(future: "asyncio.Future[None]", error: Exception | None) -> None:
+    if future.done():  # the writer was cancelled
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 def _take_lock(path: Path) -> int:

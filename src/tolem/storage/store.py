@@ -47,6 +47,11 @@ class _Sweep(NamedTuple):
     future: "asyncio.Future[Any]"
 
 
+class _Search(NamedTuple):
+    key: Key[Any]
+    future: "asyncio.Future[Any]"
+
+
 class _Outcome(NamedTuple):
     future: "asyncio.Future[Any]"
     answer: Any
@@ -80,6 +85,9 @@ class Store:
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        self._wanted: list[_Search] = []
+        self._reading: asyncio.Task[None] | None = None
+        """Runs while something is wanted."""
 
     @property
     def waiting_count(self) -> int:
@@ -116,12 +124,16 @@ class Store:
         self._enqueue(_Sweep(Query(text, encode(params)), decode, future))
         return future
 
-    async def find(self, key: Key[F]) -> F | None:
-        """Reads what a key names, beside the writer: all of it as of one moment, not older than the last answer."""
-        batch = Batch(self._schema, self._statements)
-        await self._engine.read(lambda fetch: batch.load((key,), fetch, lock=False))
-        found: F | None = batch.see(key)
-        return found
+    def find(self, key: Key[F]) -> "asyncio.Future[F | None]":
+        """Reads what a key names, beside the writer: all of it as of one moment, not older than the last answer.
+
+        What is asked for at one time is read together. What is found is for reading: others may have found it too.
+        """
+        future: asyncio.Future[F | None] = asyncio.get_running_loop().create_future()
+        self._wanted.append(_Search(key, future))
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_wanted(), name=f"{self._schema.name} reader")
+        return future
 
     async def select(self, statement: sa.Executable, **params: Any) -> list[Any]:
         """Runs a short SELECT beside the writer. Answers as `sweep` does."""
@@ -141,6 +153,8 @@ class Store:
         try:
             if self._task is not None:
                 await self._task
+            if self._reading is not None:
+                await self._reading
         finally:
             await self._engine.close()
 
@@ -151,6 +165,43 @@ class Store:
             raise Overloaded(f"{self._waiting_max} changes wait already")
         self._waiting.append(job)
         self._wake.set()
+
+    # The reader ------------------------------------------------------------------------------------------------------
+
+    async def _read_wanted(self) -> None:
+        """Reads until nothing is wanted any more; meanwhile the next reading gathers."""
+        try:
+            while self._wanted:
+                searches, self._wanted = self._wanted[: self._batch_max], self._wanted[self._batch_max :]
+                await self._read(searches)
+        finally:
+            self._reading = None
+            if self._wanted:  # the loop is going down
+                _deliver(
+                    [_Outcome(search.future, None, Overloaded("the store has stopped")) for search in self._wanted]
+                )
+                self._wanted = []
+
+    async def _read(self, searches: list[_Search]) -> None:
+        """One transaction for all; if that fails one for each, so that nobody suffers from another one's key."""
+        searches = [search for search in searches if not search.future.done()]  # cancelled before its turn
+        if not searches:
+            return
+        batch = Batch(self._schema, self._statements)
+        keys = [search.key for search in searches]
+        try:
+            await self._engine.read(lambda fetch: batch.load(keys, fetch, lock=False))
+            outcomes = [_Outcome(search.future, batch.see(search.key), None) for search in searches]
+        except Exception as error:
+            if len(searches) > 1 and not isinstance(error, Unavailable):
+                for search in searches:
+                    await self._read([search])
+                return
+            outcomes = [_Outcome(search.future, None, error) for search in searches]
+        except BaseException as fault:
+            _deliver([_Outcome(search.future, None, Overloaded(f"reading ended: {fault!r}")) for search in searches])
+            raise
+        _deliver(outcomes)
 
     # The writer ------------------------------------------------------------------------------------------------------
 

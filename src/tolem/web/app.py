@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import msgspec
+from prometheus_client import Histogram
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tolem.domain.errors import Overloaded
@@ -34,6 +35,8 @@ class Route(NamedTuple):
     endpoint: Callable[[Request], Awaitable[Response]]
     is_for_payers: bool
     """A fault is answered with a page; otherwise with JSON."""
+    seconds: Histogram
+    """Of its name."""
 
 
 class Edge:
@@ -42,9 +45,9 @@ class Edge:
     def __init__(
         self, tokens: TokenEndpoint, payform: PayformEndpoint, page: PageEndpoint, pages: Pages, rest: ASGIApp
     ) -> None:
-        self._exact = {path: Route("token", tokens, is_for_payers=False) for path in TOKEN_PATHS}
-        self._exact |= {path: Route("payform", payform, is_for_payers=True) for path in PAYFORM_PATHS}
-        self._page = Route("page", page, is_for_payers=True)
+        self._exact = dict.fromkeys(TOKEN_PATHS, _route("token", tokens, is_for_payers=False))
+        self._exact |= dict.fromkeys(PAYFORM_PATHS, _route("payform", payform, is_for_payers=True))
+        self._page = _route("page", page, is_for_payers=True)
         self._pages = pages
         self._rest = rest
 
@@ -73,7 +76,7 @@ class Edge:
         except Exception as error:
             response = self._answer_fault(request, route, error)
         await response.send(send, without_body=request.method == "HEAD")
-        requests_seconds.labels(route.name).observe(time.perf_counter() - started)
+        route.seconds.observe(time.perf_counter() - started)
 
     def _answer_overload(self, request: Request, route: Route) -> Response:
         log.warning("overloaded", route=route.name)
@@ -91,6 +94,10 @@ class Edge:
         if route.is_for_payers:
             return html(500, self._pages.fault(preferred_language(request), incident))
         return json_response(500, render_fault(incident), *CORS)
+
+
+def _route(name: str, endpoint: Callable[[Request], Awaitable[Response]], *, is_for_payers: bool) -> Route:
+    return Route(name, endpoint, is_for_payers, requests_seconds.labels(name))
 
 
 def new_incident() -> str:
