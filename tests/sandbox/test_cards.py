@@ -20,7 +20,7 @@ from tolem.sandbox.cards import (
     list_cards,
 )
 from tolem.sandbox.fixtures import CLIENT_SECRET, published_fixtures
-from tolem.wire.reasons import UNKNOWN_CODES, REASONS, reason_text
+from tolem.wire.reasons import REASONS, UNKNOWN_CODES, reason_text
 
 
 @pytest.mark.parametrize(
