@@ -24,7 +24,7 @@ from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
 from tolem.web.assets import static_files
 from tolem.web.headers import security_headers
-from tolem.web.pages import Notice, Pages, PageView
+from tolem.web.pages import Pages, PageView
 
 OUTPUT = Path(__file__).resolve().parent.parent / "test-output" / "screenshots"
 WIDTHS = {"phone": 360, "desktop": 1280}
@@ -59,7 +59,7 @@ def build_samples(pages: Pages, language: str) -> Iterator[tuple[str, bytes]]:
     declined = replace(tried, state=PageState.DECLINED, reason_code=484, attempts_left=2)
     yield "form", pages.form(view)
     yield "form-errors", pages.form(view, PROBLEMS, typed)
-    yield "form-busy", pages.form(view, notice=Notice.BUSY)
+    yield "form-busy", pages.form(view, is_busy=True)
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
     yield "declined", pages.form(declined)
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from tolem import worker
 from tolem.bootstrap import Gateway, open_gateway
 from tolem.clock import Clock
 from tolem.config import Config
@@ -18,6 +19,8 @@ from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID
 APPROVED_CARD = "4405639704015096"
 LOCKED_CARD = "4003032704547597"
 ORIGIN = "http://gateway.test"
+
+worker.STEP_SECONDS = 0.1  # tests need not wait for the loops as long as payers may
 
 
 class Answer(NamedTuple):
@@ -150,6 +153,8 @@ class ShopServer:
         self.received: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
         self.status = 200
+        self.seconds = 0.0
+        """How long it takes to answer."""
         self.url = ""
         self._arrived = asyncio.Event()
 
@@ -167,7 +172,9 @@ class ShopServer:
         self.bodies.append(body)
         self.received.append(json.loads(body))
         self._arrived.set()
-        return web.Response(status=self.status)
+        status = self.status
+        await asyncio.sleep(self.seconds)
+        return web.Response(status=status)
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:

@@ -23,6 +23,7 @@ requests_seconds = Histogram(
 )
 tokens_total = Counter("tolem_tokens_total", "Token requests, by result", ("result",))
 payments_total = Counter("tolem_payments_total", "Card attempts, by the status they came to", ("status",))
+operations_total = Counter("tolem_operations_total", "Captures, voids, refunds, by outcome", ("kind", "outcome"))
 recoveries_total = Counter("tolem_recoveries_total", "Recovery steps, by the status they led to", ("status",))
 tries_total = Counter("tolem_notification_tries_total", "Tries to deliver a notification, by result", ("result",))
 faults_total = Counter("tolem_faults_total", "Unexpected faults answered with an incident number")
@@ -31,6 +32,14 @@ messages_undelivered = Gauge(
 )
 operations_open = Gauge(
     "tolem_operations_open", "Acquirer operations without a known outcome", multiprocess_mode="livemax"
+)
+operations_oldest_seconds = Gauge(
+    "tolem_operations_oldest_seconds",
+    "Age of the oldest operation without a known outcome",
+    multiprocess_mode="livemax",
+)
+operations_given_up = Gauge(
+    "tolem_operations_given_up", "Operations that wait for tolem resolve", multiprocess_mode="livemax"
 )
 
 

@@ -1,5 +1,7 @@
-"""The work that no request starts: recovery, expiry, notifications, purge. Runs in `serve` beside the pages, or alone
-(`tolem worker`). A step that fails is logged and tried again; the loops end only when they are told to.
+"""The work that no request starts: recovery, expiry, holds, notifications, purge.
+
+Runs in `serve` beside the pages, or alone (`tolem worker`). A step that fails is logged and tried again; the loops end
+only when they are told to.
 """
 
 import asyncio
@@ -7,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from tolem.flows.expiry import Expiry
+from tolem.flows.holds import Holds
 from tolem.flows.recovery import Recovery
 from tolem.notifications.notifier import Notifier
 from tolem.telemetry import log
@@ -19,9 +22,10 @@ FAILURE_SECONDS_MAX = 30.0
 class Worker:
     """Runs the loops of one process."""
 
-    def __init__(self, recovery: Recovery, expiry: Expiry, notifier: Notifier) -> None:
+    def __init__(self, recovery: Recovery, expiry: Expiry, holds: Holds, notifier: Notifier) -> None:
         self._recovery = recovery
         self._expiry = expiry
+        self._holds = holds
         self._notifier = notifier
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -31,6 +35,7 @@ class Worker:
         self._tasks = [
             asyncio.create_task(self._repeat("recovery", STEP_SECONDS, self._recovery.step)),
             asyncio.create_task(self._repeat("expiry", STEP_SECONDS, self._expiry.step)),
+            asyncio.create_task(self._repeat("holds", STEP_SECONDS, self._holds.step)),
             asyncio.create_task(self._repeat("purge", PURGE_SECONDS, self._expiry.purge)),
             asyncio.create_task(self._notifier.run()),
         ]

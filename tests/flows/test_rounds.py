@@ -1,11 +1,17 @@
 """Rounds against time: deadlines, expiry, changed amounts, tokens that end."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
-from tests.gateway import LOCKED_CARD, Caller, running_gateway, running_shop
+import sqlalchemy as sa
+
+from tests.gateway import LOCKED_CARD, Caller, eventually, running_gateway, running_shop
+from tolem.domain.message import MessageState
 from tolem.domain.order import OrderStatus
+from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.storage import keys
+from tolem.storage.schema import messages
 
 
 class MovedClock:
@@ -132,3 +138,57 @@ async def test_the_objects_links_count_only_where_the_token_names_none(database_
         await unnamed.pay(path)
         await shop.wait(2)
         assert thief.received == []
+
+
+async def test_a_later_token_without_links_costs_nobody_the_notification(database_url: str) -> None:
+    async with running_shop() as shop, running_gateway(database_url) as gateway:
+        named, unnamed = Caller(gateway.app, shop.url), Caller(gateway.app)
+        for invoice, first in (("000000011", named), ("000000012", unnamed)):
+            token = await first.token(invoice)
+            wish = {} if first is named else {"postLink": shop.url}
+            path = (await first.open(token, invoice, **wish)).headers["location"]
+            await unnamed.token(invoice, secret_hash="")  # for the status, say
+            assert (await unnamed.open(token, invoice)).status == 303  # a second tab whose object names no link
+            await first.pay(path)
+            told = await shop.wait(int(invoice[-1]))
+            assert (told[-1]["invoiceId"], told[-1]["secret_hash"]) == (invoice, "JDKCNDDGGDTPSKJD")
+
+
+async def test_nothing_of_an_order_changes_while_its_payment_is_open(database_url: str) -> None:
+    async with running_shop() as shop, running_gateway(database_url, acquirer_timeout_seconds=10) as gateway:
+        caller = Caller(gateway.app, shop.url)
+        token = await caller.token("000000013")
+        path = (await caller.open(token, "000000013")).headers["location"]
+        paying = asyncio.create_task(caller.pay(path, build_number(0, "0", "1")))
+        await asyncio.sleep(0.5)
+        later = await caller.token("000000013", secret_hash="another", postLink="https://elsewhere.example/")
+        assert (await caller.open(later, "000000013", backLink="https://elsewhere.example/")).status == 303
+        assert (await caller.request_token("000000013", amount="99")).status == 400
+        await paying
+        (told,) = await shop.wait(1)
+        assert told["secret_hash"] == "JDKCNDDGGDTPSKJD"
+        assert "https://shop.example/ok" in (await caller.get(path)).text
+
+
+async def test_a_failure_on_its_way_holds_back_the_success_and_is_not_sent_again(database_url: str) -> None:
+    """Two processes on one database would otherwise let the shop finish with the older failure."""
+    async with running_shop() as shop, running_gateway(database_url) as gateway:
+        shop.status, shop.seconds = 500, 1.0
+        caller = Caller(gateway.app, shop.url)
+        path = await caller.page("000000014")
+        await caller.form(f"{path}/leave", {}, {"origin": "http://gateway.test"})
+        await asyncio.sleep(0.3)  # the shop has it, and takes its time
+        path = await caller.page("000000014")
+        assert (await caller.pay(path)).state == "approved"
+        history = await gateway.store.find(keys.order_by_invoice(TERMINAL_ID, "000000014"))
+        assert history is not None
+        assert [m.state for m in history.messages.values()] == [MessageState.SENDING, MessageState.WAITING]
+        shop.status = 200
+        told = await shop.wait(2)
+        assert [t["code"] for t in told] == ["error", "ok"]
+
+        async def both_ended() -> bool:
+            found = await gateway.store.select(sa.select(messages.c.state).order_by(messages.c.id))
+            return [row[0] for row in found] == [MessageState.WITHDRAWN, MessageState.DELIVERED]
+
+        await eventually(both_ended)

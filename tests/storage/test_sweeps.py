@@ -158,7 +158,7 @@ async def test_operations_are_claimed_when_due_and_counted(store: Store) -> None
     ]
     assert await sweeps.claim_operations(store, real_now=AT, hold=hold, limit=10) == []
     assert len(await sweeps.claim_operations(store, real_now=again_at, hold=hold, limit=2)) == 2
-    assert await queries.count_open_operations(store) == 3
+    assert (await queries.summarize_open_operations(store)).total == 3
 
 
 async def test_due_rounds_are_open_overdue_and_without_an_open_payment(store: Store) -> None:

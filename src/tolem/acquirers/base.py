@@ -53,6 +53,8 @@ class AcquirerAnswer(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     amount: int = 0
     """Approved amount, minor units."""
+    currency: str = ""
+    """Of the amount; empty where the acquirer does not tell it."""
     reason_code: int = 0
     """0 when approved; otherwise a code of docs/protocol.md, reason codes."""
     approval_code: str = ""
@@ -60,6 +62,29 @@ class AcquirerAnswer(msgspec.Struct, frozen=True, kw_only=True):
     rrn: str = ""
     """12 digits, ISO 8583 field 37; empty: the request's counts."""
     issuer_name: str = ""
+
+
+class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One exchange as the acquirer's own books have it, for reconciliation."""
+
+    key: UUID
+    kind: OperationKind
+    original_key: UUID | None
+    """What a reversal, capture, void or refund was about."""
+    terminal_id: UUID
+    amount: int
+    currency: str
+    rrn: str
+    is_approved: bool
+    is_undone: bool
+    """Approved once, and reversed or voided since."""
+    at: datetime
+    """The gateway's business time, as the request carried it."""
+
+
+class AnswerGarbled(Exception):
+    """Something came back that is no answer: cut short, of another shape, or to another question. The outcome is
+    unknown. The message says what was wrong in few words, never what was in it."""
 
 
 class Acquirer(Protocol):
@@ -72,6 +97,10 @@ class Acquirer(Protocol):
 
     async def send(self, request: AcquirerRequest) -> AcquirerAnswer:
         """One exchange. Whatever it raises means that the outcome is unknown."""
+        ...
+
+    async def statement(self, since: datetime, until: datetime) -> list[StatementLine]:
+        """All exchanges with since ≤ at < until, oldest first. Raises if the books can't be read whole."""
         ...
 
     async def close(self) -> None:

@@ -20,7 +20,10 @@ class Refusal(StrEnum):
     INVALID_TOKEN = "invalid_token"  # noqa: S105 - a name, not a secret: unknown, expired or revoked access token
     DIFFERS = "differs"  # what the browser brought contradicts what the shop's server said
     LINK_NOT_ALLOWED = "link_not_allowed"  # notification address outside the terminal's list
-    IN_PROGRESS = "in_progress"  # a payment of the order is open
+    IN_PROGRESS = "in_progress"  # a payment of the order, or another operation of the payment, is open
+    KEY_REUSED = "key_reused"  # the idempotency key was used for something else
+    FORBIDDEN = "forbidden"  # the token is good, but not for this
+    WRONG_STATE = "wrong_state"  # the payment's status does not allow it
     NOT_FOUND = "not_found"
     NOT_AVAILABLE = "not_available"  # a part of the bank's service that this gateway does not speak
     FOREIGN_ORIGIN = "foreign_origin"  # a form posted by a page that is not ours

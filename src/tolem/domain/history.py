@@ -8,8 +8,15 @@ from uuid import UUID
 import msgspec
 
 from tolem.domain.message import Message
-from tolem.domain.order import AccessToken, Order, Page
-from tolem.domain.payment import OPEN_STATUSES, SUCCESSFUL_STATUSES, Operation, Payment
+from tolem.domain.order import AccessToken, Order, Page, RequestKey
+from tolem.domain.payment import (
+    MONEY_KINDS,
+    OPEN_OPERATIONS,
+    OPEN_STATUSES,
+    SUCCESSFUL_STATUSES,
+    Operation,
+    Payment,
+)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +55,17 @@ class OrderHistory:
         """The approved payment of the current round."""
         return next((p for p in self.round_payments() if p.status in SUCCESSFUL_STATUSES), None)
 
+    def open_operation(self, payment_id: UUID) -> Operation | None:
+        """The exchange about this payment's money whose outcome is not there yet."""
+        return next(
+            (
+                o
+                for o in self.operations.values()
+                if o.payment_id == payment_id and o.status in OPEN_OPERATIONS and o.kind in MONEY_KINDS
+            ),
+            None,
+        )
+
     def last_payment(self) -> Payment | None:
         """The latest attempt of the current round."""
         return max(self.round_payments(), key=lambda p: p.id, default=None)
@@ -64,6 +82,13 @@ class PageWithOrder(NamedTuple):
     """A stored page with its order."""
 
     record: Page
+    history: OrderHistory
+
+
+class RequestKeyWithOrder(NamedTuple):
+    """A stored Idempotency-Key with its order."""
+
+    record: RequestKey
     history: OrderHistory
 
 

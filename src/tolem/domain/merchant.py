@@ -25,6 +25,8 @@ class Merchant(msgspec.Struct, frozen=True, kw_only=True):
     """HMAC-SHA-256 of the client secret under the salt; the secret itself is shown once and kept nowhere."""
     expires_in_text: bool = False
     """True: the token answer gives `expires_in` as text, which the bank's mobile SDK wants."""
+    order_token_powers: bool = False
+    """True: a token issued for an order may also move that order's money, as some old integrations expect."""
     created_at: datetime
 
 
@@ -48,6 +50,10 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     """Hosts that a pay object may name for notifications; empty: any in the sandbox, none in production."""
     seed_bodies: bool = False
     """True: notification bodies have exactly the fields of the bank's sample."""
+    hold_days: int = 7
+    """A hold that is neither captured nor voided by then is released, by a void that the acquirer confirms."""
+    tells: tuple[str, ...] = ()
+    """Which of `capture`, `void`, `refund` are told by a notification."""
     created_at: datetime
 
 

@@ -12,6 +12,9 @@ class MessageKind(StrEnum):
 
     SUCCESS = "success"
     FAILURE = "failure"
+    CAPTURE = "capture"  # the next three only if the terminal asks for them
+    VOID = "void"
+    REFUND = "refund"
 
 
 class MessageState(StrEnum):

@@ -89,6 +89,19 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class RequestKey(msgspec.Struct, frozen=True, kw_only=True):
+    """An Idempotency-Key under which a client moved money; the same key is never another request."""
+
+    hash: bytes
+    """SHA-256 of the client and its key."""
+    order_id: UUID
+    operation_id: UUID
+    content_hash: bytes
+    """SHA-256 of what was asked for."""
+    expires_at: datetime
+    """The row is purged after this."""
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """One opening of the payment page. Its address is the permission to pay; only the hash is kept."""
 

@@ -64,7 +64,7 @@ GRAPH = (
 _EDGES = frozenset((edge.source, edge.target) for edge in GRAPH)
 
 OPEN_STATUSES = (_S.NEW, _S.AUTHENTICATING, _S.AUTHORIZING, _S.UNKNOWN)
-"""At most one payment of a round is in one of these (unique index)."""
+"""At most one payment of an order is in one of these (unique index)."""
 
 SUCCESSFUL_STATUSES = (_S.AUTHORIZED, _S.CAPTURED, _S.VOIDED, _S.REFUNDED)
 """The payment was approved once; at most one of a round is (unique index)."""
@@ -85,6 +85,9 @@ class OperationKind(StrEnum):
     REVERSAL = "reversal"  # undoes an authorize or purchase by its key, whether it arrived or not
     INQUIRY = "inquiry"  # asks what became of an operation; never stored, it changes nothing
 
+
+CARD_KINDS = (OperationKind.AUTHORIZE, OperationKind.PURCHASE)
+"""What a payer's card attempt is: what became of it may be undone by a reversal."""
 
 MONEY_KINDS = (
     OperationKind.AUTHORIZE,
@@ -145,6 +148,10 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """The payer's address."""
     card_id: UUID
     """What the shop is told as the card's id; pays nothing unless the card is saved."""
+    hold_expires_at: datetime | None = None
+    """When the hold is to be released; None where nothing is held."""
+    is_hold_expired: bool = False
+    """True: voided because of its age, not by the shop."""
     created_at: datetime
     updated_at: datetime
 
@@ -162,11 +169,19 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     rrn: str
     original_id: UUID | None = None
     """The operation that a reversal, capture, void or refund is about."""
+    external_id: str = ""
+    """The shop's own key of this refund; unique within the payment unless empty."""
+    cause: str = ""
+    """Who asked for it, where it was not the payer: `shop`, `hold expired`."""
     reason_code: int = 0
     tries: int = 0
     """Recovery steps made so far."""
     due_at: datetime | None
-    """Real time from which recovery may take it up; None once it is settled."""
+    """Real time from which recovery may take it up; None once it is settled, or given up to people."""
+    doubted_at: datetime | None = None
+    """When its caller was told "in progress": a repeat within a day returns its result and moves nothing."""
+    alerted_at: datetime | None = None
+    """When recovery gave it up: it stays open and waits for `tolem resolve`."""
     created_at: datetime
     finished_at: datetime | None = None
 
@@ -178,6 +193,13 @@ def advance(payment: Payment, status: PaymentStatus, at: datetime, **changes: ob
     moved = msgspec.structs.replace(payment, status=status, updated_at=at, **changes)
     check_totals(moved)
     return moved
+
+
+def change_totals(payment: Payment, at: datetime, **changes: object) -> Payment:
+    """The payment with other totals in the same status: a partial refund. Raises InvalidTransition."""
+    changed = msgspec.structs.replace(payment, updated_at=at, **changes)
+    check_totals(changed)
+    return changed
 
 
 def check_totals(payment: Payment) -> None:

@@ -19,6 +19,8 @@ from tolem.storage.store import Decision, Store
 
 ATTEMPTS_MAX = 10
 ROUND_MINUTES_MAX = 24 * 60
+HOLD_DAYS_MAX = 30
+TOLD = ("capture", "void", "refund")
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{3,64}")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\]")
@@ -77,7 +79,7 @@ class Administration:
         return NewSecret(await self._store.change((keys.merchant_by_client(client_id),), decide), secret)
 
     async def change_merchant(self, client_id: str, **changes: Any) -> Merchant:
-        """Changes `name` or `expires_in_text`; what is None stays."""
+        """Changes `name`, `expires_in_text`, `order_token_powers`; what is None stays."""
         wanted = {name: value for name, value in changes.items() if value is not None}
         if "name" in wanted:
             wanted["name"] = _check_name(wanted["name"])
@@ -153,6 +155,10 @@ def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
             raise _invalid(f"link host {host!r}: a host name in lower case, without scheme, port or path", "link_hosts")
     _check_range(wanted, "attempts_max", 1, ATTEMPTS_MAX)
     _check_range(wanted, "round_minutes", 1, ROUND_MINUTES_MAX)
+    _check_range(wanted, "hold_days", 1, HOLD_DAYS_MAX)
+    for told in wanted.get("tells", ()):
+        if told not in TOLD:
+            raise _invalid(f"tells: {told!r} is none of {', '.join(TOLD)}", "tells")
     return wanted
 
 

@@ -19,8 +19,10 @@ from tolem.domain.history import OrderHistory, PageWithOrder, TokenWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.money import InvalidAmount, parse_amount
 from tolem.domain.order import Order, OrderStatus, Page
+from tolem.domain.payment import PaymentStatus
 from tolem.flows import rounds
-from tolem.flows.authorization import Attempted, Authorizations
+from tolem.flows.acquiring import Acquiring
+from tolem.flows.authorization import Authorizations
 from tolem.flows.directory import Directory
 from tolem.flows.rounds import PAGE_LIFETIME, PAYABLE_STATES, PageState
 from tolem.ids import Ids, hash_secret_address
@@ -55,6 +57,7 @@ class Checkout:
         ids: Ids,
         acquirer: Acquirer,
         authenticator: Authenticator,
+        acquiring: Acquiring,
         authorizations: Authorizations,
         notifier: Notifier,
         *,
@@ -66,6 +69,7 @@ class Checkout:
         self._ids = ids
         self._acquirer = acquirer
         self._authenticator = authenticator
+        self._acquiring = acquiring
         self._authorizations = authorizations
         self._notifier = notifier
         self._is_sandbox = is_sandbox
@@ -95,8 +99,9 @@ class Checkout:
                 language=wish.language,
                 expires_at=now + PAGE_LIFETIME,
             )
-            if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now):
-                return Decision(None, (page,))  # it shows how the round ended
+            is_paying = found is not None and found.history is not None and found.history.open_payment() is not None
+            if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now) or is_paying:
+                return Decision(None, (page,))  # it shows how the round ended, or how the payment goes on
             opened = self._take_page_data(order, wish, terminal, now)
             return Decision(None, (opened, page))
 
@@ -114,7 +119,7 @@ class Checkout:
         terminal = await self._directory.get_terminal(found.history.order.terminal_id)
         return OpenedPage(rounds.page_state(found, now), found.record, found.history, terminal)
 
-    async def pay(self, page_id: str, typed: Mapping[CardField, str], ip: str) -> Attempted | None:
+    async def pay(self, page_id: str, typed: Mapping[CardField, str], ip: str) -> PaymentStatus | None:
         """One card attempt: authenticate, reserve, call, record. None: the page is not payable now, it shows why.
 
         Returns once the outcome is recorded or a few seconds have passed; the payment goes on either way. Raises
@@ -142,7 +147,7 @@ class Checkout:
         opened = await self.view(page_id)
         if opened is None or opened.state not in PAYABLE_STATES:
             return
-        stamp = self._authorizations.stamp()
+        stamp = self._acquiring.stamp()
 
         def decide(found: PageWithOrder | None) -> Decision[rounds.RoundEnd | None]:
             if found is None or not rounds.is_payable(found, stamp.at):
@@ -168,12 +173,16 @@ class Checkout:
         return await self._directory.get_terminal(order.terminal_id)
 
     def _take_page_data(self, order: Order, wish: PayObject, terminal: Terminal, now: datetime) -> Order:
-        """The order with what the shop's page says of it. Links are taken only where the shop's server named none."""
+        """The order with what the shop's page says of it. Notification addresses are taken only where the shop's server
+        named none; an opening that names none leaves those of the one before."""
         post_link, failure_post_link = order.post_link, order.failure_post_link
-        if not order.links_from_token:
+        if not order.links_from_token and (wish.post_link or wish.failure_post_link):
             post_link, failure_post_link = wish.post_link, wish.failure_post_link
             for field, link in (("postLink", post_link), ("failurePostLink", failure_post_link)):
                 self._check_page_link(field, link, terminal)
+        return_url, failure_return_url = order.return_url, order.failure_return_url
+        if wish.return_url or wish.failure_return_url:
+            return_url, failure_return_url = wish.return_url, wish.failure_return_url
         opened_at = order.opened_at or now
         return replace(
             order,
@@ -182,8 +191,8 @@ class Checkout:
             account_id=order.account_id if order.account_is_vouched else wish.account_id,
             opened_at=opened_at,
             deadline_at=order.deadline_at or rounds.deadline_from(terminal, opened_at),
-            return_url=wish.return_url,
-            failure_return_url=wish.failure_return_url,
+            return_url=return_url,
+            failure_return_url=failure_return_url,
             auto_return=wish.auto_return,
             language=wish.language,
             invoice_id_alt=wish.invoice_id_alt,

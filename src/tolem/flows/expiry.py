@@ -3,13 +3,14 @@
 A round with an open payment is left alone: the payment ends by its own limits, and decides.
 """
 
+import asyncio
 from uuid import UUID
 
 from tolem.clock import Clock
 from tolem.domain.history import OrderHistory
 from tolem.domain.order import OrderStatus
 from tolem.flows import rounds
-from tolem.flows.authorization import Authorizations
+from tolem.flows.acquiring import Acquiring
 from tolem.flows.directory import Directory
 from tolem.flows.rounds import RoundEnd
 from tolem.notifications.notifier import Notifier
@@ -28,22 +29,23 @@ class Expiry:
         store: Store,
         directory: Directory,
         clock: Clock,
-        authorizations: Authorizations,
+        acquiring: Acquiring,
         notifier: Notifier,
     ) -> None:
         self._store = store
         self._directory = directory
         self._clock = clock
-        self._authorizations = authorizations
+        self._acquiring = acquiring
         self._notifier = notifier
 
     async def step(self) -> int:
         """Fails the rounds that are overdue. Returns how many ended."""
         order_ids = await sweeps.due_rounds(self._store, now=self._clock.now(), limit=BATCH)
-        ended = 0
-        for order_id in order_ids:
-            ended += await self._expire(order_id)
-        return ended
+        results = await asyncio.gather(*(self._expire(order_id) for order_id in order_ids), return_exceptions=True)
+        for order_id, result in zip(order_ids, results, strict=True):
+            if isinstance(result, Exception):  # nobody else's round waits for it
+                log.error("expiry_failed", order=str(order_id), exc_info=result)
+        return sum(result for result in results if isinstance(result, int))
 
     async def purge(self) -> int:
         """Deletes access tokens and pages past their time. Returns how many rows went."""
@@ -54,7 +56,7 @@ class Expiry:
         if found is None:
             raise LookupError(f"order {order_id} is not stored")
         terminal = await self._directory.get_terminal(found.order.terminal_id)
-        stamp = self._authorizations.stamp()
+        stamp = self._acquiring.stamp()
 
         def decide(history: OrderHistory | None) -> Decision[RoundEnd | None]:
             if history is None or history.order.status is not OrderStatus.OPEN:

@@ -1,6 +1,8 @@
 """What an acquirer's answer means for a payment. Pure decisions, from the expected state only.
 
-An answer that comes twice, or after the operation was settled otherwise, changes nothing.
+An answer that comes twice, or after the operation was settled otherwise, changes nothing. What is not certain is
+unknown, never a guess: an authorize or purchase is then inquired and reversed, a capture, void or refund inquired and
+sent again.
 """
 
 from datetime import datetime, timedelta
@@ -12,9 +14,10 @@ from msgspec.structs import replace
 from tolem.acquirers.base import AcquirerAnswer, Verdict
 from tolem.domain.history import Event, OrderHistory
 from tolem.domain.merchant import Terminal
-from tolem.domain.message import Message
+from tolem.domain.message import Message, MessageKind
 from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import (
+    CARD_KINDS,
     OPEN_OPERATIONS,
     Operation,
     OperationKind,
@@ -22,6 +25,7 @@ from tolem.domain.payment import (
     Payment,
     PaymentStatus,
     advance,
+    change_totals,
 )
 from tolem.flows import rounds
 from tolem.flows.rounds import Stamp
@@ -30,6 +34,9 @@ from tolem.wire.reasons import UNKNOWN_CODES
 
 REASON_NO_ANSWER = 458
 """The acquirer did not answer and confirmed later that nothing is taken."""
+HOLD_EXPIRED = "hold expired"
+"""`Operation.cause` of a void that nobody asked for."""
+GAP_MAX = timedelta(minutes=1)
 
 
 class Recorded(NamedTuple):
@@ -41,9 +48,9 @@ class Recorded(NamedTuple):
     """The acquirer approved what may no longer count: it has to be undone."""
 
 
-def is_certain(answer: AcquirerAnswer, operation: Operation) -> bool:
+def is_certain(answer: AcquirerAnswer, operation: Operation, currency: str) -> bool:
     """An answer settles an operation only if it is about it, about its whole amount, and not open itself."""
-    if answer.key != operation.id or answer.reason_code in UNKNOWN_CODES:
+    if answer.key != operation.id or answer.reason_code in UNKNOWN_CODES or answer.currency not in ("", currency):
         return False
     if answer.verdict is Verdict.APPROVED:
         return answer.amount == operation.amount and answer.reason_code == 0
@@ -51,60 +58,71 @@ def is_certain(answer: AcquirerAnswer, operation: Operation) -> bool:
 
 
 def record_answer(
-    history: OrderHistory, operation_id: UUID, answer: AcquirerAnswer, terminal: Terminal, stamp: Stamp
+    history: OrderHistory,
+    operation_id: UUID,
+    answer: AcquirerAnswer,
+    terminal: Terminal,
+    stamp: Stamp,
+    *,
+    was_recovered: bool = False,
 ) -> Decision[Recorded]:
-    """A certain answer to an authorize or purchase → the payment's status, the round's end if it is one.
+    """A certain answer → the operation's end and what follows from it for payment and round.
 
-    Once its reversal is prepared only the reversal's confirmation settles it: the reversal may be on its way still, and
-    undo what an inquiry finds approved now.
+    `was_recovered`: whoever asked for it was not told this result, so a repeat has to find it.
     """
     operation = history.operations[operation_id]
+    if was_recovered and operation.doubted_at is None:
+        operation = replace(operation, doubted_at=stamp.at)
     payment = history.payments[operation.payment_id]
     if operation.status not in OPEN_OPERATIONS:
         return Decision(Recorded(payment.status))
-    if find_reversal(history, operation_id) is not None:
-        return Decision(Recorded(payment.status, must_reverse=True))
+    if operation.kind in CARD_KINDS:
+        return _record_attempt(history, operation, payment, answer, terminal, stamp)
     if answer.verdict is Verdict.DECLINED:
         settled = _settle(operation, OperationStatus.DECLINED, stamp.at, answer.reason_code)
-        declined = advance(payment, PaymentStatus.DECLINED, stamp.at, reason_code=answer.reason_code)
-        return _after_failure(history, settled, declined, terminal, stamp, f"declined with {answer.reason_code}")
-    if not _may_succeed(history.order, payment):
-        return Decision(Recorded(payment.status, must_reverse=True))
+        event = _event(payment, f"{operation.kind}_declined", f"with {answer.reason_code}", stamp)
+        kept = _keep_hold_due(payment, operation, stamp)
+        return Decision(Recorded(payment.status), (settled, event, *kept))
     settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
-    is_purchase = operation.kind is OperationKind.PURCHASE
-    approved = advance(
-        payment,
-        PaymentStatus.CAPTURED if is_purchase else PaymentStatus.AUTHORIZED,
-        stamp.at,
-        authorized=answer.amount,
-        captured=answer.amount if is_purchase else 0,
-        approval_code=answer.approval_code,
-        rrn=answer.rrn or payment.rrn,
-        issuer_name=answer.issuer_name,
+    moved = _move_totals(payment, operation, stamp)
+    message = rounds.tell_operation(
+        history, moved, MessageKind(operation.kind.value), operation.amount, terminal, stamp
     )
-    end = rounds.succeed(history, approved, terminal, stamp)
-    return Decision(Recorded(approved.status, end.message), (end.order, approved, settled, *end.records))
+    event = _event(moved, f"{operation.kind}_approved", operation.cause, stamp)
+    return Decision(Recorded(moved.status, message), (moved, settled, event, *([message] if message else ())))
 
 
 def record_unknown(
     history: OrderHistory, operation_id: UUID, due_at: datetime, cause: str, stamp: Stamp
 ) -> Decision[Recorded]:
-    """No certain answer came: the payment is unknown, and recovery takes it up at `due_at` (real time)."""
+    """No certain answer came: the operation is unknown, and recovery takes it up at `due_at` (real time)."""
     operation = history.operations[operation_id]
     payment = history.payments[operation.payment_id]
     if operation.status is not OperationStatus.PREPARED:
         return Decision(Recorded(payment.status))
+    waiting = replace(operation, status=OperationStatus.UNKNOWN, due_at=due_at, doubted_at=stamp.at)
+    event = _event(payment, "outcome_unknown", f"{operation.kind}: {cause}", stamp)
+    if operation.kind not in CARD_KINDS:
+        return Decision(Recorded(payment.status), (waiting, event))
     unknown = advance(payment, PaymentStatus.UNKNOWN, stamp.at)
-    event = Event(
-        id=stamp.event_id,
-        order_id=payment.order_id,
-        payment_id=payment.id,
-        kind="outcome_unknown",
-        detail=cause,
-        at=stamp.at,
-    )
-    waiting = replace(operation, status=OperationStatus.UNKNOWN, due_at=due_at)
     return Decision(Recorded(unknown.status), (unknown, waiting, event))
+
+
+def postpone(
+    history: OrderHistory, operation_id: UUID, due_at: datetime, *, give_up: bool, stamp: Stamp
+) -> Decision[bool]:
+    """A recovery step led nowhere: the next one is at `due_at`, or there is none and somebody has to look.
+
+    True: given up just now.
+    """
+    operation = history.operations[operation_id]
+    if operation.status not in OPEN_OPERATIONS:
+        return Decision(False)
+    if not give_up:
+        return Decision(False, (replace(operation, due_at=due_at),))
+    payment = history.payments[operation.payment_id]
+    event = _event(payment, "recovery_gave_up", f"{operation.kind} after {operation.tries} tries", stamp)
+    return Decision(True, (replace(operation, due_at=None, alerted_at=stamp.at), event))
 
 
 def find_reversal(history: OrderHistory, operation_id: UUID) -> Operation | None:
@@ -118,12 +136,12 @@ def find_reversal(history: OrderHistory, operation_id: UUID) -> Operation | None
 def prepare_reversal(
     history: OrderHistory, operation_id: UUID, reversal_id: UUID, stan: str, stamp: Stamp
 ) -> Decision[Operation | None]:
-    """The reversal of an open operation, committed before it is sent: the one that exists, or a new one.
+    """The reversal of an open authorize or purchase, committed before it is sent: the one that exists, or a new one.
 
     None: the operation has been settled meanwhile and must not be reversed.
     """
     operation = history.operations[operation_id]
-    if operation.status not in OPEN_OPERATIONS:
+    if operation.status not in OPEN_OPERATIONS or operation.kind not in CARD_KINDS:
         return Decision(None)
     prepared = find_reversal(history, operation_id)
     if prepared is not None:
@@ -144,18 +162,89 @@ def prepare_reversal(
     return Decision(reversal, (reversal,))
 
 
-def record_reversal(history: OrderHistory, reversal_id: UUID, terminal: Terminal, stamp: Stamp) -> Decision[Recorded]:
-    """The acquirer confirmed a reversal: its original did not and will not happen, so the payment has failed."""
-    reversal = history.operations[reversal_id]
-    original = history.operations[reversal.original_id] if reversal.original_id else reversal
+def record_reversal(
+    history: OrderHistory, operation_id: UUID, terminal: Terminal, stamp: Stamp, cause: str = "reversed"
+) -> Decision[Recorded]:
+    """It is confirmed that an authorize or purchase did not and will not happen, so the payment has failed."""
+    original = history.operations[operation_id]
     payment = history.payments[original.payment_id]
     if original.status not in OPEN_OPERATIONS:
         return Decision(Recorded(payment.status))
-    confirmed = _settle(reversal, OperationStatus.APPROVED, stamp.at, 0)
     undone = _settle(original, OperationStatus.REVERSED, stamp.at, REASON_NO_ANSWER)
     failed = advance(payment, PaymentStatus.FAILED, stamp.at, reason_code=REASON_NO_ANSWER)
-    decision = _after_failure(history, undone, failed, terminal, stamp, "reversed")
-    return Decision(decision.answer, (*decision.writes, confirmed))
+    decision = _after_failure(history, undone, failed, terminal, stamp, cause)
+    reversal = find_reversal(history, operation_id)
+    confirmed = (_settle(reversal, OperationStatus.APPROVED, stamp.at, 0),) if reversal else ()
+    return Decision(decision.answer, (*decision.writes, *confirmed))
+
+
+def recovery_due(real_now: datetime, tries: int, step: timedelta) -> datetime:
+    """When recovery looks again: the gap doubles from `step` to a minute."""
+    gap: timedelta = step * 2 ** min(tries, 10)
+    return real_now + min(gap, max(step, GAP_MAX))
+
+
+def _record_attempt(
+    history: OrderHistory,
+    operation: Operation,
+    payment: Payment,
+    answer: AcquirerAnswer,
+    terminal: Terminal,
+    stamp: Stamp,
+) -> Decision[Recorded]:
+    """The end of an authorize or purchase, and of the round if it is one.
+
+    Once its reversal is prepared only the reversal's confirmation settles it: the reversal may be on its way still, and
+    undo what an inquiry finds approved now.
+    """
+    if find_reversal(history, operation.id) is not None:
+        return Decision(Recorded(payment.status, must_reverse=True))
+    if answer.verdict is Verdict.DECLINED:
+        settled = _settle(operation, OperationStatus.DECLINED, stamp.at, answer.reason_code)
+        declined = advance(payment, PaymentStatus.DECLINED, stamp.at, reason_code=answer.reason_code)
+        return _after_failure(history, settled, declined, terminal, stamp, f"declined with {answer.reason_code}")
+    if not _may_succeed(history.order, payment):
+        return Decision(Recorded(payment.status, must_reverse=True))
+    settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
+    is_purchase = operation.kind is OperationKind.PURCHASE
+    is_held = not is_purchase and answer.amount > 0
+    approved = advance(
+        payment,
+        PaymentStatus.CAPTURED if is_purchase else PaymentStatus.AUTHORIZED,
+        stamp.at,
+        authorized=answer.amount,
+        captured=answer.amount if is_purchase else 0,
+        approval_code=answer.approval_code,
+        rrn=answer.rrn or payment.rrn,
+        issuer_name=answer.issuer_name,
+        hold_expires_at=stamp.at + timedelta(days=terminal.hold_days) if is_held else None,
+    )
+    end = rounds.succeed(history, approved, terminal, stamp)
+    return Decision(Recorded(approved.status, end.message), (end.order, approved, settled, *end.records))
+
+
+def _move_totals(payment: Payment, operation: Operation, stamp: Stamp) -> Payment:
+    """The payment after an approved capture, void or refund."""
+    match operation.kind:
+        case OperationKind.CAPTURE:  # once; the acquirer releases the rest of the hold
+            return advance(payment, PaymentStatus.CAPTURED, stamp.at, captured=operation.amount, hold_expires_at=None)
+        case OperationKind.VOID:
+            is_by_age = operation.cause == HOLD_EXPIRED
+            return advance(payment, PaymentStatus.VOIDED, stamp.at, hold_expires_at=None, is_hold_expired=is_by_age)
+        case OperationKind.REFUND:
+            refunded = payment.refunded + operation.amount
+            if refunded == payment.captured:
+                return advance(payment, PaymentStatus.REFUNDED, stamp.at, refunded=refunded)
+            return change_totals(payment, stamp.at, refunded=refunded)
+        case _:
+            raise ValueError(f"{operation.kind} moves no totals")
+
+
+def _keep_hold_due(payment: Payment, operation: Operation, stamp: Stamp) -> tuple[Payment, ...]:
+    """The acquirer declined to release an expired hold: it is asked again in a day, never forgotten."""
+    if operation.cause != HOLD_EXPIRED:
+        return ()
+    return (replace(payment, hold_expires_at=stamp.at + timedelta(days=1)),)
 
 
 def _may_succeed(order: Order, payment: Payment) -> bool:
@@ -167,6 +256,12 @@ def _settle(operation: Operation, status: OperationStatus, at: datetime, reason_
     return replace(operation, status=status, reason_code=reason_code, due_at=None, finished_at=at)
 
 
+def _event(payment: Payment, kind: str, detail: str, stamp: Stamp) -> Event:
+    return Event(
+        id=stamp.event_id, order_id=payment.order_id, payment_id=payment.id, kind=kind, detail=detail, at=stamp.at
+    )
+
+
 def _after_failure(
     history: OrderHistory, operation: Operation, payment: Payment, terminal: Terminal, stamp: Stamp, detail: str
 ) -> Decision[Recorded]:
@@ -174,20 +269,7 @@ def _after_failure(
     order = history.order
     goes_on = rounds.attempts_left(history, terminal) > 0 and not rounds.is_overdue(order, stamp.at)
     if goes_on or not _may_succeed(order, payment):
-        event = Event(
-            id=stamp.event_id,
-            order_id=order.id,
-            payment_id=payment.id,
-            kind="attempt_failed",
-            detail=detail,
-            at=stamp.at,
-        )
+        event = _event(payment, "attempt_failed", detail, stamp)
         return Decision(Recorded(payment.status), (payment, operation, event))
     end = rounds.fail(history, payment, terminal, stamp, cause=f"last attempt {detail}")
     return Decision(Recorded(payment.status, end.message), (end.order, payment, operation, *end.records))
-
-
-def recovery_due(real_now: datetime, tries: int, step: timedelta) -> datetime:
-    """When recovery looks again: the gap doubles from `step` to a minute at most."""
-    gap: timedelta = step * 2 ** min(tries, 10)
-    return real_now + min(gap, max(step, timedelta(minutes=1)))

@@ -27,6 +27,9 @@ class Stamp(NamedTuple):
     """What a decision may not choose itself, chosen before it: the time and the ids of what it may write."""
 
     at: datetime
+    """Business time."""
+    real_at: datetime
+    """Real time."""
     event_id: UUID
     message_id: UUID
     lease: Lease | None
@@ -103,11 +106,14 @@ def open_next_round(order: Order, round_id: UUID, amount: int, currency: str, at
 
 
 def withdraw_failures(history: OrderHistory) -> tuple[Message, ...]:
-    """Undelivered failures of ended rounds, overtaken by a new one: a later success is never followed by them."""
+    """Undelivered failures of ended rounds, overtaken by a new one: a later success is never followed by them.
+
+    One that is being sent ends its try first, and holds back what is newer until then; the notifier withdraws it then.
+    """
     return tuple(
         replace(m, state=MessageState.WITHDRAWN, due_at=None)
         for m in history.messages.values()
-        if m.kind is MessageKind.FAILURE
+        if m.kind is MessageKind.FAILURE and m.state is MessageState.WAITING
     )
 
 
@@ -125,7 +131,10 @@ def succeed(history: OrderHistory, payment: Payment, terminal: Terminal, stamp: 
     order = replace(history.order, status=OrderStatus.PAID, reason_code=0, updated_at=stamp.at)
     body = post_link.render_success(order, payment, stamp.at, seed_bodies=terminal.seed_bodies)
     message = _tell(history, order, MessageKind.SUCCESS, body, payment.id, stamp)
-    event = Event(id=stamp.event_id, order_id=order.id, payment_id=payment.id, kind="round_paid", at=stamp.at)
+    told = "" if message else "nobody is told: the order names no address"
+    event = Event(
+        id=stamp.event_id, order_id=order.id, payment_id=payment.id, kind="round_paid", detail=told, at=stamp.at
+    )
     return RoundEnd(order, (event, message) if message else (event,), message)
 
 
@@ -159,6 +168,17 @@ def fail(
         id=stamp.event_id, order_id=order.id, payment_id=payment_id, kind="round_failed", detail=cause, at=stamp.at
     )
     return RoundEnd(order, (event, message) if message else (event,), message)
+
+
+def tell_operation(
+    history: OrderHistory, payment: Payment, kind: MessageKind, amount: int, terminal: Terminal, stamp: Stamp
+) -> Message | None:
+    """The shop is told of a capture, void or refund, if its terminal asks for that."""
+    if kind.value not in terminal.tells:
+        return None
+    order = history.order
+    body = post_link.render_operation(order, payment, kind, amount, stamp.at, seed_bodies=terminal.seed_bodies)
+    return _tell(history, order, kind, body, payment.id, stamp)
 
 
 def deadline_from(terminal: Terminal, opened_at: datetime) -> datetime:

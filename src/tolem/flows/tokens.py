@@ -43,7 +43,9 @@ class IssuedToken(NamedTuple):
 
 
 class SecretLimiter:
-    """Counts wrong secrets by address and client: a guesser is slowed down, the shop itself is not locked out."""
+    """Counts wrong secrets by address and client: a guesser is slowed down, and locks nobody else out.
+
+    Behind a proxy the address is the payer's or shop's own only with `trusted_proxies` (docs/operating.md)."""
 
     def __init__(self, entries_max: int = 10_000) -> None:
         self._wrong: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
@@ -189,7 +191,8 @@ def _check_amount(request: TokenRequest, terminal: Terminal) -> tuple[int, str]:
 def _decide_order_token(
     history: OrderHistory | None, wanted: Order, request: TokenRequest, record: AccessToken
 ) -> Decision[AccessToken]:
-    """The newest token's links and secret count; a paid order keeps its own (docs/states.md, rounds)."""
+    """The newest token's links and secret count. What it leaves out stays as it was, and nothing changes while a payment
+    is open: a token that is asked for the status must not cost the shop its notification."""
     withdrawn: tuple[Message, ...] = ()
     if history is None:
         order = wanted
@@ -208,19 +211,22 @@ def _decide_order_token(
                     "a payment of this order is in progress: ask for its status before changing amount or currency",
                     field="amount",
                 )
-        elif not (is_same and is_payable):
+            return Decision(_bind(record, order), (_bind(record, order),))
+        if not (is_same and is_payable):
             order = rounds.open_next_round(order, wanted.round_id, wanted.amount, wanted.currency, now)
             withdrawn = rounds.withdraw_failures(history)
-    order = replace(
-        order,
-        secret_hash=request.secret_hash,
-        post_link=request.post_link,
-        failure_post_link=request.failure_post_link,
-        links_from_token=bool(request.post_link or request.failure_post_link),
-        account_id=request.account_id,
-        account_is_vouched=bool(request.account_id),
-        updated_at=wanted.updated_at,
-    )
+    order = replace(order, updated_at=wanted.updated_at)
+    if request.secret_hash:
+        order = replace(order, secret_hash=request.secret_hash)
+    if request.post_link or request.failure_post_link:
+        order = replace(
+            order,
+            post_link=request.post_link,
+            failure_post_link=request.failure_post_link,
+            links_from_token=True,
+        )
+    if request.account_id:
+        order = replace(order, account_id=request.account_id, account_is_vouched=True)
     bound = _bind(record, order)
     return Decision(bound, (order, bound, *withdrawn))
 

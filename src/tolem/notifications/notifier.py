@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from tolem.clock import Clock
 from tolem.domain.history import MessageWithOrder
-from tolem.domain.message import Attempt, Message, MessageState
+from tolem.domain.message import Attempt, Message, MessageKind, MessageState
 from tolem.ids import Ids
 from tolem.notifications.outbox import Lease
 from tolem.notifications.schedule import LEASE, WHOLE_SECONDS, Outcome, TryResult, next_try
@@ -290,6 +290,9 @@ def decide_result(
         return Decision(None)
     number = record.tries + 1
     outcome = Outcome(MessageState.WITHDRAWN, None) if is_withdrawn else next_try(number, result, now, jitter)
+    is_overtaken = record.kind is MessageKind.FAILURE and record.round_id != loaded.history.order.round_id
+    if is_overtaken and outcome.state is MessageState.WAITING:
+        outcome = Outcome(MessageState.WITHDRAWN, None)  # a new round began while this was on its way
     attempt = Attempt(
         message_id=record.id,
         number=number,

@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from tolem.domain.history import MessageWithOrder, OrderHistory, PageWithOrder, TokenWithOrder
+from tolem.domain.history import MessageWithOrder, OrderHistory, PageWithOrder, RequestKeyWithOrder, TokenWithOrder
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import Message
-from tolem.domain.order import AccessToken, Order, Page
+from tolem.domain.order import AccessToken, Order, Page, RequestKey
 from tolem.storage.change import Key
 from tolem.storage.schema import Setting
 
@@ -28,6 +28,11 @@ def token_by_hash(token_hash: bytes) -> Key[TokenWithOrder]:
 def page_by_hash(page_hash: bytes) -> Key[PageWithOrder]:
     """An opening of the payment page with its order."""
     return Key(Page, ("hash",), (page_hash,))
+
+
+def request_key_by_hash(key_hash: bytes) -> Key[RequestKeyWithOrder]:
+    """An Idempotency-Key with the order whose money it moved."""
+    return Key(RequestKey, ("hash",), (key_hash,))
 
 
 def message_by_id(message_id: UUID) -> Key[MessageWithOrder]:

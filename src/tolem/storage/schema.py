@@ -18,11 +18,18 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Index, Integer, LargeBinary, Text
 
 from tolem.domain.card import Brand
-from tolem.domain.history import Event, MessageWithOrder, OrderHistory, PageWithOrder, TokenWithOrder
+from tolem.domain.history import (
+    Event,
+    MessageWithOrder,
+    OrderHistory,
+    PageWithOrder,
+    RequestKeyWithOrder,
+    TokenWithOrder,
+)
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import UNDELIVERED, Attempt, Message, MessageKind, MessageState
 from tolem.domain.money import AMOUNT_MAX
-from tolem.domain.order import AccessToken, Order, OrderStatus, Page
+from tolem.domain.order import AccessToken, Order, OrderStatus, Page, RequestKey
 from tolem.domain.payment import (
     MONEY_KINDS,
     OPEN_OPERATIONS,
@@ -76,6 +83,7 @@ merchants = sa.Table(
     _needed("secret_salt", LargeBinary),
     _needed("secret_hash", LargeBinary),
     _needed("expires_in_text", Flag),
+    _needed("order_token_powers", Flag),
     _needed("created_at", Instant),
     sa.UniqueConstraint("client_id", name="merchants_client"),
 )
@@ -93,6 +101,8 @@ terminals = sa.Table(
     _needed("round_minutes", Integer),
     _needed("link_hosts", Texts),
     _needed("seed_bodies", Flag),
+    _needed("hold_days", Integer),
+    _needed("tells", Texts),
     _needed("created_at", Instant),
 )
 
@@ -164,6 +174,18 @@ pages = sa.Table(
 )
 Index("pages_expiry", pages.c.expires_at)
 
+request_keys = sa.Table(
+    "request_keys",
+    metadata,
+    _key("hash", LargeBinary),
+    _needed("order_id", Id),
+    _needed("operation_id", Id),
+    _needed("content_hash", LargeBinary),
+    _needed("expires_at", Instant),
+    sqlite_with_rowid=False,
+)
+Index("request_keys_expiry", request_keys.c.expires_at)
+
 payments = sa.Table(
     "payments",
     metadata,
@@ -188,6 +210,8 @@ payments = sa.Table(
     _needed("is_authenticated", Flag),
     _needed("ip", Text),
     _needed("card_id", Id),
+    Column("hold_expires_at", Instant),
+    _needed("is_hold_expired", Flag),
     _needed("created_at", Instant),
     _needed("updated_at", Instant),
     sa.CheckConstraint(f"amount BETWEEN 0 AND {AMOUNT_MAX}", name="payments_amount"),
@@ -197,6 +221,7 @@ payments = sa.Table(
     ),
 )
 Index("payments_order", payments.c.order_id)
+_partial("payments_hold", payments.c.hold_expires_at, where=payments.c.hold_expires_at.is_not(None))
 _partial("payments_open", payments.c.order_id, where=one_of(payments.c.status, OPEN_STATUSES), unique=True)
 _partial("payments_successful", payments.c.round_id, where=one_of(payments.c.status, SUCCESSFUL_STATUSES), unique=True)
 
@@ -212,14 +237,25 @@ operations = sa.Table(
     _needed("stan", Text),
     _needed("rrn", Text),
     Column("original_id", Id),
+    _needed("external_id", Text),
+    _needed("cause", Text),
     _needed("reason_code", Integer),
     _needed("tries", Integer),
     Column("due_at", Instant),
+    Column("doubted_at", Instant),
+    Column("alerted_at", Instant),
     _needed("created_at", Instant),
     Column("finished_at", Instant),
     sa.CheckConstraint(f"amount BETWEEN 0 AND {AMOUNT_MAX}", name="operations_amount"),
 )
 Index("operations_order", operations.c.order_id)
+_partial(
+    "operations_external",
+    operations.c.payment_id,
+    operations.c.external_id,
+    where=operations.c.external_id != sa.literal_column("''"),
+    unique=True,
+)
 _partial(
     "operations_open",
     operations.c.payment_id,
@@ -303,6 +339,7 @@ tolem_schema = Schema(
     ),
     Mapped(access_tokens, AccessToken),
     Mapped(pages, Page),
+    Mapped(request_keys, RequestKey),
     Mapped(
         payments,
         Payment,
@@ -317,13 +354,15 @@ tolem_schema = Schema(
             "reason_code",
             "eci",
             "is_authenticated",
+            "hold_expires_at",
+            "is_hold_expired",
             "updated_at",
         ),
     ),
     Mapped(
         operations,
         Operation,
-        mutable=("status", "rrn", "reason_code", "tries", "due_at", "finished_at"),
+        mutable=("status", "rrn", "reason_code", "tries", "due_at", "doubted_at", "alerted_at", "finished_at"),
     ),
     Mapped(events, Event),
     Mapped(messages, Message, mutable=("state", "tries", "due_at", "lease_owner", "leased_until")),
@@ -347,6 +386,7 @@ tolem_schema = Schema(
     pointers=(
         Pointer(AccessToken, "order_id", TokenWithOrder),
         Pointer(Page, "order_id", PageWithOrder),
+        Pointer(RequestKey, "order_id", RequestKeyWithOrder),
         Pointer(Message, "order_id", MessageWithOrder),
     ),
     name="tolem",

@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from tolem.domain.message import UNDELIVERED, Message, MessageState
 from tolem.domain.order import OrderStatus
-from tolem.domain.payment import OPEN_OPERATIONS, OPEN_STATUSES, Operation
+from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, OPEN_STATUSES, Operation
 from tolem.storage.columns import Instant, Texts
 from tolem.storage.postgresql import instance_lock_class
 from tolem.storage.schema import (
@@ -25,6 +25,7 @@ from tolem.storage.schema import (
     orders,
     pages,
     payments,
+    request_keys,
     tolem_schema,
 )
 from tolem.storage.store import Store
@@ -86,10 +87,15 @@ async def due_rounds(store: Store, *, now: datetime, limit: int) -> list[UUID]:
     return [row[0] for row in await store.select(_DUE_ROUNDS, now=now, limit=limit)]
 
 
+async def due_holds(store: Store, *, now: datetime, limit: int) -> list[tuple[UUID, UUID]]:
+    """Order and payment of holds that have expired and are not being moved, longest overdue first."""
+    return [(row[0], row[1]) for row in await store.select(_DUE_HOLDS, now=now, limit=limit)]
+
+
 async def purge_tokens_pages(store: Store, *, before: datetime, limit: int) -> int:
-    """Deletes access tokens and pages that expired before an instant, at most `limit` of each. Returns how many."""
-    tokens = await store.sweep(_PURGE_TOKENS, before=before, limit=limit)
-    return len(tokens) + len(await store.sweep(_PURGE_PAGES, before=before, limit=limit))
+    """Deletes access tokens, pages and idempotency keys that expired before an instant, at most `limit` of each."""
+    purged = [await store.sweep(purge, before=before, limit=limit) for purge in _PURGES]
+    return sum(len(rows) for rows in purged)
 
 
 async def next_due(store: Store, *, real_now: datetime) -> NextDue:
@@ -256,7 +262,21 @@ _DUE_ROUNDS = (
     .order_by(orders.c.deadline_at)
     .limit(_number("limit"))
 )
-_PURGE_TOKENS, _PURGE_PAGES = _purge(access_tokens), _purge(pages)
+_DUE_HOLDS = (
+    sa.select(payments.c.order_id, payments.c.id)
+    .where(
+        payments.c.hold_expires_at <= _instant("now"),
+        ~sa.exists().where(
+            operations.c.payment_id == payments.c.id,
+            operations.c.order_id == payments.c.order_id,
+            one_of(operations.c.status, OPEN_OPERATIONS),
+            one_of(operations.c.kind, MONEY_KINDS),
+        ),
+    )
+    .order_by(payments.c.hold_expires_at)
+    .limit(_number("limit"))
+)
+_PURGES = tuple(_purge(table) for table in (access_tokens, pages, request_keys))
 _NEXT_MESSAGE = sa.select(sa.func.min(messages.c.due_at, type_=Instant)).where(
     messages.c.due_at.is_not(None), one_of(messages.c.state, UNDELIVERED), _is_free(messages), _is_first(messages)
 )

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tolem.domain.card import CardField, InvalidCard
-from tolem.domain.errors import Refusal, Refused
+from tolem.domain.errors import Overloaded, Refusal, Refused
 from tolem.domain.payment import Payment
 from tolem.flows import rounds
 from tolem.flows.checkout import Checkout, OpenedPage
@@ -112,6 +112,12 @@ class PageEndpoint:
         typed = {field: fields.get(field, "") for field in CardField}
         try:
             await self._checkout.pay(page_id, typed, request.address)
+        except Overloaded:  # nothing was stored, so nothing was sent
+            opened = await self._checkout.view(page_id)
+            if opened is None or opened.state not in rounds.PAYABLE_STATES:
+                return redirect(PAGE_PREFIX + page_id)
+            log.warning("overloaded", route="page")
+            return html(503, self._pages.form(page_view(opened, page_id), typed=typed, is_busy=True))
         except InvalidCard as invalid:
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:

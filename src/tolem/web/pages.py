@@ -8,7 +8,6 @@ whatever was typed; nothing is inline, so that the policy of headers.py holds; e
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
@@ -55,13 +54,6 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: datetime | None = None
 
 
-class Notice(StrEnum):
-    """A word above the card form that no field is to blame for."""
-
-    BUSY = "busy"  # too many payers at this moment; nothing was sent
-    ANOTHER_OPEN = "another_open"  # the form was posted while a payment of the order was open
-
-
 class SandboxCard(NamedTuple):
     """A test card that the sandbox's form shows to developers."""
 
@@ -71,10 +63,7 @@ class SandboxCard(NamedTuple):
     """Its msgid."""
 
 
-_NOTICES = {
-    Notice.BUSY: mark("We are very busy. Nothing was sent to the bank: please press the button again."),
-    Notice.ANOTHER_OPEN: mark("A payment of this order was already on its way, so this one was not sent."),
-}
+_BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
 _FUNDS_CARD = "440043484000000"
 SANDBOX_CARDS = (
     SandboxCard("4405639704015096", "321", mark("approved")),
@@ -151,12 +140,12 @@ class Pages:
         view: PageView,
         problems: Mapping[CardField, CardProblem] | None = None,
         typed: Mapping[CardField, str] | None = None,
-        notice: Notice | None = None,
+        is_busy: bool = False,
     ) -> bytes:
-        """The page of the view's state; `problems`, `typed` and `notice` count only where it has a form."""
+        """The page of the view's state; `problems`, `typed` and `is_busy` count only where it has a form."""
         match view.state:
             case PageState.FORM | PageState.DECLINED:
-                return self.form(view, problems, typed, notice)
+                return self.form(view, problems, typed, is_busy)
             case PageState.CHECKING:
                 return self.checking(view)
             case PageState.APPROVED | PageState.PAID | PageState.FAILED | PageState.EXPIRED:
@@ -169,7 +158,7 @@ class Pages:
         view: PageView,
         problems: Mapping[CardField, CardProblem] | None = None,
         typed: Mapping[CardField, str] | None = None,
-        notice: Notice | None = None,
+        is_busy: bool = False,
     ) -> bytes:
         """The card form. In the state `declined` it says why, and how many attempts are left. Of what was typed only
         the expiry date and the name come back; the number and the security code are typed again."""
@@ -177,7 +166,7 @@ class Pages:
         texts = self._texts[language]
         values = self._order_values(view, language)
         values["facts"] = self._facts(view, language)
-        values["notices"] = self._notices(view, language, problems or {}, notice)
+        values["notices"] = self._notices(view, language, problems or {}, is_busy)
         is_first = True
         for field, name in _FIELDS:
             problem = (problems or {}).get(field)
@@ -283,11 +272,11 @@ class Pages:
         view: PageView,
         language: str,
         problems: Mapping[CardField, CardProblem],
-        notice: Notice | None,
+        is_busy: bool,
     ) -> Html:
         texts, translator, blocks = self._texts[language], self._translator, ""
-        if notice:
-            blocks += texts.notice.fill({"text": escape(translator.text(language, _NOTICES[notice]))})
+        if is_busy:
+            blocks += texts.notice.fill({"text": escape(translator.text(language, _BUSY))})
         if problems:
             items = "".join(
                 texts.summary_item.fill(

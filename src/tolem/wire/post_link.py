@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import msgspec
 
+from tolem.domain.message import MessageKind
 from tolem.domain.money import render_amount
 from tolem.domain.order import Order
 from tolem.domain.payment import Payment
@@ -18,6 +19,9 @@ KAZAKHSTAN = timezone(timedelta(hours=5))
 """One zone for the whole country, without summer time, since 1 March 2024."""
 
 FULLY_AUTHENTICATED = "F"
+
+OPERATION_CODES = {MessageKind.CAPTURE: "charge", MessageKind.VOID: "cancel", MessageKind.REFUND: "refund"}
+"""`code` of what is told of a payment later."""
 
 
 class _Body(msgspec.Struct, kw_only=True):
@@ -75,16 +79,20 @@ def render_success(order: Order, payment: Payment, at: datetime, *, seed_bodies:
 
     `seed_bodies` (Terminal.seed_bodies) leaves exactly the fields of the documentation's sample.
     """
+    return _render_payment(order, payment, payment.amount, "ok", at, seed_bodies)
+
+
+def _render_payment(order: Order, payment: Payment, amount: int, code: str, at: datetime, seed_bodies: bool) -> bytes:
     return _encode(
         _Body(
             accountId=msgspec.UNSET if seed_bodies else order.account_id,
             acountId=order.account_id,
-            amount=_number(payment.amount, payment.currency),
+            amount=_number(amount, payment.currency),
             approvalCode=payment.approval_code,
             cardId=str(payment.card_id),
             cardMask=payment.masked_pan,
             cardType=render_brand(payment.brand),
-            code="ok",
+            code=code,
             currency=payment.currency,
             data=_extra(order.data, seed_bodies),
             dateTime=render_instant(at),
@@ -107,6 +115,14 @@ def render_success(order: Order, payment: Payment, at: datetime, *, seed_bodies:
             terminal=str(order.terminal_id),
         )
     )
+
+
+def render_operation(
+    order: Order, payment: Payment, kind: MessageKind, amount: int, at: datetime, *, seed_bodies: bool = False
+) -> bytes:
+    """The body that tells a capture, void or refund of `amount` minor units. Its `code` is the operation's name on the
+    wire, never `ok`: it must not read as a new payment (docs/protocol.md §5)."""
+    return _render_payment(order, payment, amount, OPERATION_CODES[kind], at, seed_bodies)
 
 
 def render_failure(

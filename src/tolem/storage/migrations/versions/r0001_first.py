@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("secret_salt", sa.LargeBinary(), nullable=False),
         sa.Column("secret_hash", sa.LargeBinary(), nullable=False),
         sa.Column("expires_in_text", Flag(), nullable=False),
+        sa.Column("order_token_powers", Flag(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("client_id", name="merchants_client"),
@@ -43,6 +44,8 @@ def upgrade() -> None:
         sa.Column("round_minutes", sa.Integer(), nullable=False),
         sa.Column("link_hosts", sa.Text(), nullable=False),
         sa.Column("seed_bodies", Flag(), nullable=False),
+        sa.Column("hold_days", sa.Integer(), nullable=False),
+        sa.Column("tells", sa.Text(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name="terminals_merchant"),
@@ -118,6 +121,18 @@ def upgrade() -> None:
     op.create_index("pages_expiry", "pages", ["expires_at"])
 
     op.create_table(
+        "request_keys",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("order_id", Id(), nullable=False),
+        sa.Column("operation_id", Id(), nullable=False),
+        sa.Column("content_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("hash"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("request_keys_expiry", "request_keys", ["expires_at"])
+
+    op.create_table(
         "payments",
         sa.Column("id", Id(), nullable=False),
         sa.Column("order_id", Id(), nullable=False),
@@ -140,6 +155,8 @@ def upgrade() -> None:
         sa.Column("is_authenticated", Flag(), nullable=False),
         sa.Column("ip", sa.Text(), nullable=False),
         sa.Column("card_id", Id(), nullable=False),
+        sa.Column("hold_expires_at", Instant(), nullable=True),
+        sa.Column("is_hold_expired", Flag(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -159,6 +176,7 @@ def upgrade() -> None:
         "status IN ('new', 'authenticating', 'authorizing', 'unknown')",
         unique=True,
     )
+    _create_partial_index("payments_hold", "payments", ["hold_expires_at"], "hold_expires_at IS NOT NULL")
     op.create_index("payments_order", "payments", ["order_id"])
     _create_partial_index(
         "payments_successful",
@@ -179,9 +197,13 @@ def upgrade() -> None:
         sa.Column("stan", sa.Text(), nullable=False),
         sa.Column("rrn", sa.Text(), nullable=False),
         sa.Column("original_id", Id(), nullable=True),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("reason_code", sa.Integer(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("due_at", Instant(), nullable=True),
+        sa.Column("doubted_at", Instant(), nullable=True),
+        sa.Column("alerted_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("finished_at", Instant(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
@@ -197,6 +219,9 @@ def upgrade() -> None:
         ["payment_id"],
         "status IN ('prepared', 'unknown') AND kind IN ('authorize', 'purchase', 'capture', 'void', 'refund')",
         unique=True,
+    )
+    _create_partial_index(
+        "operations_external", "operations", ["payment_id", "external_id"], "external_id != ''", unique=True
     )
     op.create_index("operations_order", "operations", ["order_id"])
     _create_partial_index("operations_reversal", "operations", ["original_id"], "kind IN ('reversal')", unique=True)

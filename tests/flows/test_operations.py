@@ -1,0 +1,298 @@
+"""Capture, void and refund: amounts, repeats, outcomes that are not known, on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from msgspec.structs import replace
+
+from tests.flows.moody import Mood, MoodyAcquirer
+from tests.gateway import Caller, eventually, running_gateway, running_shop
+from tolem.bootstrap import Gateway
+from tolem.clock import SystemClock
+from tolem.domain.errors import Refusal, Refused
+from tolem.domain.history import OrderHistory
+from tolem.domain.merchant import Terminal
+from tolem.domain.payment import OperationKind, OperationStatus, Payment, PaymentStatus
+from tolem.flows.access import Access, Bearer
+from tolem.flows.administration import Administration
+from tolem.flows.directory import Directory
+from tolem.flows.operations import MoneyRequest, MoneyResult, Operations
+from tolem.flows.resolution import Resolution
+from tolem.ids import Ids
+from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET
+from tolem.storage import keys
+
+CAPTURE, VOID, REFUND = OperationKind.CAPTURE, OperationKind.VOID, OperationKind.REFUND
+INVOICE = "000000001"
+
+
+class MovedClock(SystemClock):
+    """Business time that a test moves."""
+
+    offset = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.offset
+
+
+class Till:
+    """A shop that has been paid, and what it does with the money."""
+
+    def __init__(self, gateway: Gateway, acquirer: MoodyAcquirer, terminal: Terminal, bearer: Bearer, id: UUID) -> None:
+        self.gateway = gateway
+        self.acquirer = acquirer
+        self.terminal = terminal
+        self.bearer = bearer
+        self.payment_id = id
+        directory = Directory(gateway.store)
+        access = Access(gateway.store, directory, SystemClock())
+        self.operations = Operations(gateway.acquiring, directory, access)
+
+    async def move(
+        self, kind: OperationKind, amount: str | None = None, external_id: str = "", key: str = ""
+    ) -> MoneyResult:
+        content = f"{kind} {amount} {external_id}".encode()
+        request = MoneyRequest(kind, self.payment_id, amount, external_id, key, content)
+        return await self.operations.move(self.bearer, request)
+
+    async def refused(self, kind: OperationKind, amount: str | None = None, **more: str) -> Refusal:
+        before = await self.history()
+        with pytest.raises(Refused) as caught:
+            await self.move(kind, amount, **more)
+        after = await self.history()
+        assert (before.payments, before.operations) == (after.payments, after.operations)
+        return caught.value.refusal
+
+    async def history(self) -> OrderHistory:
+        history = await self.gateway.store.find(keys.order_by_invoice(self.terminal.id, INVOICE))
+        assert history is not None
+        return history
+
+    async def payment(self) -> Payment:
+        return (await self.history()).payments[self.payment_id]
+
+    async def is_settled(self) -> bool:
+        history = await self.history()
+        return history.open_operation(self.payment_id) is None
+
+
+@asynccontextmanager
+async def paid_till(
+    database_url: str,
+    *,
+    two_stage: bool = True,
+    amount: str = "100",
+    shop_url: str = "",
+    clock: Any = None,
+    **settings: Any,
+) -> AsyncIterator[Till]:
+    """A gateway whose only order is paid by card."""
+    moody: list[MoodyAcquirer] = []
+
+    def wrap(inner: Any) -> MoodyAcquirer:
+        moody.append(MoodyAcquirer(inner))
+        return moody[0]
+
+    async with running_gateway(database_url, wrap_acquirer=wrap, clock=clock, acquirer_timeout_seconds=0.5) as gateway:
+        admin = Administration(gateway.store, SystemClock(), Ids())
+        terminal = await admin.add_terminal(CLIENT_ID, "Hotel", two_stage=two_stage, **settings)
+        caller = Caller(gateway.app, shop_url)
+        path = await caller.page(INVOICE, terminal=str(terminal.id), amount=amount)
+        assert (await caller.pay(path)).state == "approved"
+        service = {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        token = (await caller.form("/oauth2/token", service)).json()["access_token"]
+        access = Access(gateway.store, Directory(gateway.store), SystemClock())
+        history = await gateway.store.find(keys.order_by_invoice(terminal.id, INVOICE))
+        assert history is not None
+        (payment_id,) = history.payments
+        yield Till(gateway, moody[0], terminal, await access.authenticate(token), payment_id)
+
+
+async def test_a_hold_is_captured_whole_or_in_part_once(database_url: str) -> None:
+    async with paid_till(database_url) as till:
+        assert (await till.payment()).hold_expires_at is not None
+        assert await till.refused(CAPTURE, "100.01") is Refusal.INVALID_REQUEST
+        assert await till.refused(CAPTURE, "0") is Refusal.INVALID_REQUEST
+        assert await till.refused(REFUND) is Refusal.WRONG_STATE
+        assert (await till.move(CAPTURE, "60.50")).is_approved
+        payment = await till.payment()
+        assert (payment.status, payment.captured, payment.hold_expires_at) == (PaymentStatus.CAPTURED, 6_050, None)
+        assert await till.refused(CAPTURE) is Refusal.WRONG_STATE
+        assert await till.refused(VOID) is Refusal.WRONG_STATE
+        assert await till.refused(REFUND, "60.51") is Refusal.INVALID_REQUEST
+
+
+async def test_a_hold_is_voided(database_url: str) -> None:
+    async with paid_till(database_url) as till:
+        assert (await till.move(VOID)).is_approved
+        payment = await till.payment()
+        assert (payment.status, payment.is_hold_expired) == (PaymentStatus.VOIDED, False)
+        assert await till.refused(CAPTURE) is Refusal.WRONG_STATE
+
+
+async def test_refunds_add_up_to_what_was_captured(database_url: str) -> None:
+    async with paid_till(database_url, two_stage=False) as till:
+        assert await till.refused(REFUND, "9.99") is Refusal.INVALID_REQUEST
+        assert (await till.move(REFUND, "30")).is_approved
+        assert (await till.payment()).status is PaymentStatus.CAPTURED
+        assert (await till.move(REFUND, "65", "r-2")).external_id == "r-2"
+        assert await till.refused(REFUND, "5.01") is Refusal.INVALID_REQUEST
+        assert (await till.move(REFUND)).is_approved  # 5 tenge: less than ten, but all that is left
+        payment = await till.payment()
+        assert (payment.status, payment.refunded) == (PaymentStatus.REFUNDED, 10_000)
+        assert await till.refused(REFUND) is Refusal.WRONG_STATE
+        assert till.acquirer.count(REFUND) == 3
+
+
+async def test_the_refunds_own_key_answers_as_the_first_time(database_url: str) -> None:
+    async with paid_till(database_url, two_stage=False) as till:
+        first = await till.move(REFUND, "20", "order-7")
+        assert await till.move(REFUND, "20", "order-7") == first
+        assert await till.move(REFUND, None, "order-7") == first
+        assert await till.refused(REFUND, "21", external_id="order-7") is Refusal.KEY_REUSED
+        assert (await till.payment()).refunded == 2_000
+        assert till.acquirer.count(REFUND) == 1
+
+
+async def test_an_idempotency_key_is_one_request(database_url: str) -> None:
+    async with paid_till(database_url, two_stage=False) as till:
+        results = await asyncio.gather(*(till.move(REFUND, "20", key="k1") for _ in range(8)))
+        assert {result.is_approved for result in results} == {True}
+        assert await till.refused(REFUND, "30", key="k1") is Refusal.KEY_REUSED
+        assert (await till.move(REFUND, "20", key="k2")).is_approved
+        assert (await till.payment()).refunded == 4_000
+        assert till.acquirer.count(REFUND) == 2
+
+
+async def test_one_operation_of_a_payment_at_a_time(database_url: str) -> None:
+    async with paid_till(database_url, two_stage=False) as till:
+        till.acquirer.feel(REFUND, Mood.LOST)
+        first = asyncio.create_task(till.move(REFUND, "20"))
+        await asyncio.sleep(0.2)
+        assert await till.refused(REFUND, "30") is Refusal.IN_PROGRESS
+        joined = await till.move(REFUND, "20")
+        assert not joined.is_settled
+        assert not (await first).is_settled
+        assert till.acquirer.count(REFUND) == 1
+        await eventually(till.is_settled)
+        assert (await till.payment()).refunded == 2_000
+        assert (await till.move(REFUND, "20")).is_approved  # the result that nobody was told
+        assert (await till.payment()).refunded == 2_000
+        assert till.acquirer.count(REFUND) == 1
+
+
+@pytest.mark.parametrize("mood", tuple(Mood))
+@pytest.mark.parametrize("kind", (CAPTURE, VOID, REFUND))
+async def test_whatever_the_line_does_the_books_agree(database_url: str, kind: OperationKind, mood: Mood) -> None:
+    async with paid_till(database_url, two_stage=kind is not REFUND) as till:
+        till.acquirer.feel(kind, mood)
+        result = await till.move(kind, None if kind is VOID else "40")
+        assert result.is_settled == (mood is Mood.WELL)
+        await eventually(till.is_settled)
+        payment = await till.payment()
+        assert till.acquirer.count(kind) == 1  # sent again at most under the same key
+        assert till.acquirer.count(OperationKind.REVERSAL) == 0
+        expected = {
+            CAPTURE: (PaymentStatus.CAPTURED, 4_000, 0),
+            VOID: (PaymentStatus.VOIDED, 0, 0),
+            REFUND: (PaymentStatus.CAPTURED, 10_000, 4_000),
+        }
+        assert (payment.status, payment.captured, payment.refunded) == expected[kind]
+
+
+async def test_recovery_gives_up_and_a_person_resolves(database_url: str) -> None:
+    async with paid_till(database_url, two_stage=False) as till:
+        till.gateway.acquiring.limits = till.gateway.acquiring.limits._replace(recovery_tries=2)
+        till.acquirer.feel(REFUND, *[Mood.REFUSED] * 50)
+        till.acquirer.feel(OperationKind.INQUIRY, *[Mood.REFUSED] * 50)
+        assert not (await till.move(REFUND, "40")).is_settled
+
+        async def is_given_up() -> bool:
+            return any(o.alerted_at for o in (await till.history()).operations.values())
+
+        await eventually(is_given_up)
+        resolution = Resolution(till.gateway.store, Directory(till.gateway.store), SystemClock(), Ids())
+        (waiting,) = await resolution.list_open()
+        assert (waiting.operation.kind, waiting.invoice_id) == (REFUND, INVOICE)
+        with pytest.raises(Refused, match="reason"):
+            await resolution.resolve(waiting.operation.id, happened=True, reason="ok", who="root")
+        await resolution.resolve(waiting.operation.id, happened=False, reason="the bank's desk says no", who="root")
+        assert (await till.payment()).refunded == 0
+        assert (await till.history()).operations[waiting.operation.id].status is OperationStatus.DECLINED
+        with pytest.raises(Refused, match="settled already"):
+            await resolution.resolve(waiting.operation.id, happened=True, reason="changed my mind", who="root")
+        till.acquirer.moods.clear()
+        assert (await till.move(REFUND, "50")).is_approved
+
+
+async def test_an_expired_hold_is_released_by_a_void(database_url: str) -> None:
+    clock = MovedClock()
+    async with paid_till(database_url, clock=clock, hold_days=3) as till:
+        clock.offset = timedelta(days=2, hours=23)
+        await asyncio.sleep(1.2)
+        assert (await till.payment()).status is PaymentStatus.AUTHORIZED
+        till.acquirer.feel(VOID, Mood.LOST)
+        clock.offset = timedelta(days=3, seconds=5)
+
+        async def is_voided() -> bool:
+            return (await till.payment()).status is PaymentStatus.VOIDED
+
+        await eventually(is_voided)
+        payment = await till.payment()
+        assert (payment.is_hold_expired, payment.hold_expires_at) == (True, None)
+        assert till.acquirer.count(VOID) == 1
+
+
+async def test_the_shop_is_told_of_operations_if_its_terminal_asks(database_url: str) -> None:
+    told_of = ("capture", "refund")
+    async with running_shop() as shop, paid_till(database_url, shop_url=shop.url, tells=told_of) as till:
+        await till.move(CAPTURE, "80")
+        await till.move(REFUND, "30")
+        told = await shop.wait(3)
+        assert [(t["code"], t["amount"]) for t in told] == [("ok", 100), ("charge", 80), ("refund", 30)]
+
+
+async def test_64_operations_at_once_never_exceed(database_url: str) -> None:
+    async with paid_till(database_url, two_stage=False) as till:
+
+        async def refund(number: int) -> str:
+            for _ in range(200):
+                try:
+                    result = await till.move(REFUND, "10", f"r-{number}")
+                except Refused as refused:
+                    if refused.refusal is not Refusal.IN_PROGRESS:
+                        return refused.refusal.value
+                    await asyncio.sleep(0.01)
+                else:
+                    return "approved" if result.is_approved else "other"
+            return "gave up"
+
+        outcomes = await asyncio.gather(*(refund(number) for number in range(64)))
+        assert outcomes.count("approved") == 10
+        assert (await till.payment()).status is PaymentStatus.REFUNDED
+        assert till.acquirer.count(REFUND) == 10
+
+
+async def test_the_token_decides_what_may_be_moved(sqlite_url: str) -> None:
+    async with paid_till(sqlite_url) as till:
+        scope_less = till.bearer._replace(token=replace(till.bearer.token, scope="statistics"))
+        other_terminal = till.bearer._replace(token=replace(till.bearer.token, terminal_id=UUID(int=7)))
+        own_order = till.bearer._replace(token=replace(till.bearer.token, order_id=(await till.history()).order.id))
+        stranger = till.bearer._replace(merchant=replace(till.bearer.merchant, id=UUID(int=9)))
+        for bearer, refusal in (
+            (scope_less, Refusal.FORBIDDEN),
+            (other_terminal, Refusal.FORBIDDEN),
+            (own_order, Refusal.FORBIDDEN),
+            (stranger, Refusal.NOT_FOUND),
+        ):
+            till.bearer, good = bearer, till.bearer
+            assert await till.refused(VOID) is refusal
+            till.bearer = good
+        loose = replace(till.bearer.merchant, order_token_powers=True)
+        till.bearer = own_order._replace(merchant=loose)
+        assert (await till.move(VOID)).is_approved
