@@ -15,16 +15,30 @@ Russian text is "the card is blocked" (467, "disabled", reads as a card that its
 
 APPROVED = 0
 DECLINE_CODES = frozenset({*range(455, 459), *range(461, 474), *range(475, 504), 505, *range(521, 530), 703})
-"""Reason codes of three digits that a card number may name and that settle a payment. Those that leave it open (454,
-459, 460) need an acquirer that loses answers, which this one does not do yet."""
+"""Reason codes of three digits that a card number may name and that settle a payment."""
+
+DOUBTS = {
+    454: "answered with 454: unknown, though approved; an inquiry says so",
+    459: "answered with 459: unknown, and never heard of; an inquiry finds nothing",
+    460: "answered with 460: unknown, though approved; an inquiry says 460 again, only a reversal ends it",
+}
+"""Reason codes that leave a payment open (docs/protocol.md §10), and what the acquirer really did."""
 
 AUTHENTICATIONS = {
     "0": "authenticated without a challenge",
     "2": "authentication attempted",
     "3": "not enrolled in 3-D Secure",
 }
-LINES = {"0": "prompt", "1": "answers after 3 s"}
-"""Digits that are played; a card with another one is turned away."""
+LINES = {
+    "0": "prompt",
+    "1": "answers after 3 s",
+    "2": "the answer is lost",
+    "3": "the request never arrives",
+    "4": "the answer is garbled",
+    "5": "the request arrives late, after the gateway's deadline",
+}
+"""How the line to the acquirer treats an authorize or purchase; line.py plays it. A card with another digit, here or
+above, is turned away."""
 
 
 class SandboxCard(NamedTuple):
@@ -32,13 +46,24 @@ class SandboxCard(NamedTuple):
 
     number: str
     reason_code: int
-    """0: approved; otherwise declined with this (docs/protocol.md §10)."""
+    """0: approved; one of DOUBTS: unknown; otherwise declined with this (docs/protocol.md §10)."""
     authentication: str = "0"
     """A key of AUTHENTICATIONS."""
     line: str = "0"
     """A key of LINES: how the acquirer answers an authorize or purchase."""
     printed: tuple[tuple[Expiry, str], ...] = ()
     """Expiry and CVC as the bank's documentation prints them: valid together though the expiry is past."""
+
+    @property
+    def description(self) -> str:
+        """What happens with it, in words."""
+        outcome = DOUBTS.get(self.reason_code) or (
+            "approved" if self.reason_code == APPROVED else f"declined with {self.reason_code}"
+        )
+        words = [outcome, AUTHENTICATIONS[self.authentication]]
+        if self.line != "0":
+            words.append(LINES[self.line])
+        return "; ".join(words)
 
 
 PUBLISHED = (
@@ -63,7 +88,7 @@ def find_card(pan: Pan) -> SandboxCard | None:
     if match is None or not passes_luhn(digits):
         return None
     reason = int(match["reason"])
-    if reason != APPROVED and reason not in DECLINE_CODES:
+    if reason != APPROVED and reason not in DECLINE_CODES and reason not in DOUBTS:
         return None
     if match["authentication"] not in AUTHENTICATIONS or match["line"] not in LINES:
         return None
@@ -77,11 +102,11 @@ def build_number(reason_code: int, authentication: str = "0", line: str = "0") -
 
 
 def list_cards() -> list[SandboxCard]:
-    """The cards worth showing to people: the bank's, every way of being approved, and each decline once."""
+    """The cards worth showing to people: the bank's, every way of being approved, each doubt and each decline once."""
     approved = [
         SandboxCard(build_number(APPROVED, authentication, line), APPROVED, authentication, line)
         for authentication in AUTHENTICATIONS
         for line in LINES
     ]
-    declined = [SandboxCard(build_number(code), code) for code in sorted(DECLINE_CODES)]
-    return [*PUBLISHED, *approved, *declined]
+    others = [SandboxCard(build_number(code), code) for code in (*DOUBTS, *sorted(DECLINE_CODES))]
+    return [*PUBLISHED, *approved, *others]

@@ -2,10 +2,11 @@
 
 Written by the simulator only, and committed before it answers, so that what the acquirer approved can be compared with
 what tolem and the shop believe. One row per key: a key that comes again is the same exchange. It holds no card number
-but the masked one.
+but the masked one. Read page by page, for statements and for people, beside the simulator if it runs.
 """
 
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -17,6 +18,14 @@ from tolem.domain.money import AMOUNT_MAX
 from tolem.domain.payment import OperationKind
 from tolem.storage.columns import Choice, Id, Instant
 from tolem.storage.mapping import Mapped, Schema
+from tolem.storage.migrate import create_tables
+from tolem.storage.open import open_store
+from tolem.storage.store import Store
+
+PG_SCHEMA = "simulator"
+"""Where the ledger lives on PostgreSQL, apart from tolem's tables if it shares their database."""
+PAGE_SIZE = 100
+"""Entries read at one time: on SQLite the loop waits for them."""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +45,9 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True):
     rrn: str
     approval_code: str = ""
     verdict: Verdict
-    """What was answered: approved or declined."""
+    """What it came to: approved or declined."""
     reason_code: int = 0
+    """Of an approved one: 0, or the code of an acquirer that can't tell it (454, 460), though here it is known."""
     masked_pan: str = ""
     captured: int = 0
     """Taken from the payer, minor units; a purchase takes all at once."""
@@ -91,6 +101,7 @@ entries = sa.Table(
     Column("reversed_at", Instant),
     sa.CheckConstraint(f"amount BETWEEN 0 AND {AMOUNT_MAX}", name="ledger_amount"),
     sa.CheckConstraint("0 <= refunded AND refunded <= captured AND captured <= amount", name="ledger_totals"),
+    sa.Index("ledger_at", "at", "key"),
 )
 
 ledger_schema = Schema(
@@ -100,4 +111,50 @@ ledger_schema = Schema(
         mutable=("captured", "refunded", "voided_at", "reversed_at"),
     ),
     name="ledger",
+)
+
+
+class Cursor(NamedTuple):
+    """Place of an entry in the order of the book: business time, then key."""
+
+    at: datetime
+    key: UUID
+
+
+class Page(NamedTuple):
+    """Some entries in a row."""
+
+    entries: list[LedgerEntry]
+    next: Cursor | None
+    """Where the next page starts after; None: this is the last."""
+
+
+async def open_ledger(url: str, *, instance: int) -> Store:
+    """Makes the book if it is not there and opens it for the simulator. Raises DatabaseInUse if another one has it."""
+    create_tables(url, ledger_schema, pg_schema=PG_SCHEMA)
+    return await open_store(url, schema=ledger_schema, instance=instance, pg_schema=PG_SCHEMA)
+
+
+async def read_page(
+    store: Store, since: datetime, until: datetime, after: Cursor | None = None, size: int = PAGE_SIZE
+) -> Page:
+    """At most `size` entries with since ≤ at < until, oldest first, from the one behind `after` on."""
+    place = after or Cursor(since, UUID(int=0))
+    found: list[LedgerEntry] = await store.select(
+        _PAGE, since=max(since, place.at), until=until, at=place.at, key=place.key, size=size + 1
+    )
+    rows = found[:size]
+    return Page(rows, Cursor(rows[-1].at, rows[-1].key) if len(found) > size else None)
+
+
+_AT, _KEY = entries.c.at, entries.c.key
+_PAGE = (
+    sa.select(*entries.columns)
+    .where(
+        sa.bindparam("since", type_=_AT.type) <= _AT,
+        sa.bindparam("until", type_=_AT.type) > _AT,
+        sa.or_(sa.bindparam("at", type_=_AT.type) < _AT, sa.bindparam("key", type_=_KEY.type) < _KEY),
+    )
+    .order_by(_AT, _KEY)
+    .limit(sa.bindparam("size", type_=sa.Integer))
 )

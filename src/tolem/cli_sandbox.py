@@ -1,0 +1,208 @@
+"""Commands of the sandbox's acquirer: the simulator as a program of its own, and its ledger for people and programs."""
+
+import asyncio
+import csv
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+from tolem import __version__, console
+from tolem.config import Config
+from tolem.domain.money import render_amount, to_decimal
+
+if TYPE_CHECKING:
+    from tolem.sandbox.ledger import LedgerEntry
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_LEDGER = "sqlite:///simulator.db"
+ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
+
+
+def _instant(text: str | datetime) -> datetime:
+    """A date (its first moment, UTC) or a date with a time (UTC unless it has an offset)."""
+    if isinstance(text, datetime):  # the default
+        return text
+    try:
+        instant = datetime.fromisoformat(text)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{text!r} is no time: use 2026-11-24 or 2026-11-24T09:30:00Z") from None
+
+
+_LEDGER = click.option("--ledger", "simulator_ledger", metavar="URL", help=f"[default: {DEFAULT_LEDGER}]")
+
+
+@click.command("acquirer-simulator")
+@click.option("--host", "simulator_host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", "simulator_port", type=int, help="Port to listen on. [default: 8702]")
+@_LEDGER
+@click.option("--delay-seconds", "simulator_delay_seconds", type=float, help="A slow answer. [default: 3]")
+@click.option("--late-seconds", "simulator_late_seconds", type=float, help="A late request. [default: 20]")
+@click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json]")
+def acquirer_simulator(**flags: Any) -> None:
+    """Run the sandbox's acquirer as a program of its own.
+
+    Gateways reach it with --acquirer-url. On an address beyond this machine it needs TOLEM_ACQUIRER_SECRET, which the
+    gateways then have, too.
+    """
+    config = console.load(flags)
+    console.run(config, _simulate(config))
+
+
+@click.group()
+def ledger() -> None:
+    """The book of the sandbox's acquirer: what it was asked and what it did."""
+
+
+def _period(command: F) -> F:
+    for option in reversed(
+        (
+            _LEDGER,
+            click.option("--since", type=_instant, metavar="TIME", default=ALWAYS[0], help="From this time on."),
+            click.option("--until", type=_instant, metavar="TIME", default=ALWAYS[1], help="Before this time."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+_FORMAT = click.Choice(["text", "json", "csv"])
+
+
+@ledger.command("list")
+@_period
+@click.option("--format", "form", type=_FORMAT, default="text", show_default=True)
+def ledger_list(simulator_ledger: str | None, since: datetime, until: datetime, form: str) -> None:
+    """List the exchanges, oldest first. A running simulator goes on meanwhile."""
+    _tell(simulator_ledger, since, until, form)
+
+
+@ledger.command("export")
+@_period
+@click.option("--format", "form", type=_FORMAT, default="csv", show_default=True)
+def ledger_export(simulator_ledger: str | None, since: datetime, until: datetime, form: str) -> None:
+    """Write the exchanges to standard output: CSV with a header, or a line of JSON each. Amounts are decimal text."""
+    _tell(simulator_ledger, since, until, form)
+
+
+async def _simulate(config: Config) -> None:
+    from tolem import server
+    from tolem.ids import Ids
+    from tolem.sandbox.ledger import open_ledger
+    from tolem.sandbox.line import Line
+    from tolem.sandbox.program import build_program
+    from tolem.sandbox.simulator import Simulator
+
+    stopping = asyncio.Event()
+    server.stop_on_signals(stopping)
+    listener = console.bind(config.simulator_host, config.simulator_port)
+    line = Line(
+        Simulator(await open_ledger(config.simulator_ledger or DEFAULT_LEDGER, instance=Ids().instance())),
+        delay_seconds=config.simulator_delay_seconds,
+        late_seconds=config.simulator_late_seconds,
+    )
+
+    async def announce() -> None:
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"tolem {__version__} acquirer-simulator serves http://{shown}:{port}", err=True)
+
+    try:
+        app = build_program(line, config.acquirer_secret, stopping)
+        await server.serve_apps([(app, listener)], stopping, on_started=announce)
+    finally:
+        await line.close()
+
+
+def _tell(url: str | None, since: datetime, until: datetime, form: str) -> None:
+    url = console.load({"simulator_ledger": url}).simulator_ledger or DEFAULT_LEDGER
+    write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[form]
+    with console.one_line_errors():
+        asyncio.run(write(_read(url, since, until)))
+
+
+async def _read(url: str, since: datetime, until: datetime) -> AsyncIterator["LedgerEntry"]:
+    """All entries of the time, page by page."""
+    from tolem.ids import Ids
+    from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, read_page
+    from tolem.storage.open import is_sqlite, open_store, sqlite_path
+
+    if is_sqlite(url) and not sqlite_path(url).exists():
+        raise click.ClickException(f"{sqlite_path(url)}: no such ledger; --ledger names another")
+    store = await open_store(url, schema=ledger_schema, instance=Ids().instance(), exclusive=False, pg_schema=PG_SCHEMA)
+    try:
+        page = await read_page(store, since, until)
+        while True:
+            for entry in page.entries:
+                yield entry
+            if page.next is None:
+                return
+            page = await read_page(store, since, until, page.next)
+    finally:
+        await store.close()
+
+
+async def _write_text(entries: AsyncIterator["LedgerEntry"]) -> None:
+    """A table for people; every column but the last has its width."""
+    click.echo(_row("time (UTC)", "exchange", "amount", "result", "card", "key", "of"))
+    async for entry in entries:
+        click.echo(
+            _row(
+                f"{entry.at:%Y-%m-%d %H:%M:%S}",
+                entry.kind,
+                f"{render_amount(entry.amount, entry.currency)} {entry.currency}",
+                _result(entry),
+                entry.masked_pan,
+                str(entry.key),
+                str(entry.original_key or ""),
+            )
+        )
+
+
+def _row(at: str, kind: str, amount: str, result: str, card: str, key: str, of: str) -> str:
+    return f"{at:19}  {kind:9}  {amount:>16}  {result:32}  {card:13}  {key:36}  {of}".rstrip()
+
+
+def _result(entry: "LedgerEntry") -> str:
+    """What became of it, in words."""
+    if entry.verdict == "declined":
+        return f"declined {entry.reason_code}"
+    words = ["approved"]
+    if entry.reason_code:
+        words.append(f"told {entry.reason_code}")
+    if entry.reversed_at:
+        words.append("reversed")
+    elif entry.voided_at:
+        words.append("voided")
+    elif entry.captured and entry.kind == "authorize":
+        words.append(f"captured {render_amount(entry.captured, entry.currency)}")
+    if entry.refunded:
+        words.append(f"refunded {render_amount(entry.refunded, entry.currency)}")
+    return ", ".join(words)
+
+
+async def _write_json(entries: AsyncIterator["LedgerEntry"]) -> None:
+    async for entry in entries:
+        click.echo(msgspec.json.encode(_record(entry)).decode())
+
+
+async def _write_csv(entries: AsyncIterator["LedgerEntry"]) -> None:
+    from tolem.sandbox.ledger import LedgerEntry
+
+    writer = csv.DictWriter(sys.stdout, LedgerEntry.__struct_fields__, lineterminator="\n")
+    writer.writeheader()
+    async for entry in entries:
+        writer.writerow(_record(entry))
+
+
+def _record(entry: "LedgerEntry") -> dict[str, Any]:
+    """The entry's fields; amounts as decimal text with all decimals of the currency, instants in ISO 8601."""
+    record: dict[str, Any] = msgspec.to_builtins(entry)
+    for name in ("amount", "captured", "refunded"):
+        record[name] = str(to_decimal(record[name], entry.currency))
+    return record
