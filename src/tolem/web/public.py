@@ -1,11 +1,11 @@
-"""Everything of the edge that is no step of a payment: the JS library, static files, health, readiness, metrics."""
+"""Everything of the edge that is no hot path: merchant API, JS library, static files, health, readiness, metrics."""
 
 import gzip
 import hashlib
 import hmac
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,8 +30,11 @@ class Readiness(msgspec.Struct, frozen=True):
     details: dict[str, str | int]
 
 
-def build_public(readiness: Callable[[], Awaitable[Readiness]], metrics_password: str) -> Starlette:
-    """The Starlette application behind the hot paths. `metrics_password`: empty, or what /metrics asks for."""
+def build_public(
+    readiness: Callable[[], Awaitable[Readiness]], metrics_password: str, routes: Sequence[Route] = ()
+) -> Starlette:
+    """The Starlette application behind the hot paths. `metrics_password`: empty, or what /metrics asks for; `routes`:
+    the merchant API's."""
     library = _Library(LIBRARY.read_bytes())
     statics = static_files()
 
@@ -76,6 +79,7 @@ def build_public(readiness: Callable[[], Awaitable[Readiness]], metrics_password
 
     return Starlette(
         routes=[
+            *routes,
             *(Route(path, serve_library) for path in LIBRARY_PATHS),
             Route("/static/{name}", serve_static),
             Route("/healthz", health),

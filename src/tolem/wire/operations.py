@@ -1,0 +1,205 @@
+"""Capture, cancel and refund as shops spell them: `POST /operation/{id}/charge` and the like (docs/protocol.md §7).
+
+Called by the merchant API. Parameters come in the query, in a JSON body, or in both, and then they must agree. Amounts
+stay the text they came as, a JSON number too: no float. Nothing but `Refused` leaves the parsers.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import NamedTuple, NoReturn
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import msgspec
+
+from tolem.domain.errors import Refusal, Refused
+from tolem.domain.payment import OperationKind
+from tolem.wire.reasons import reason_text
+
+BODY_BYTES_MAX = 16 * 1024
+FIELDS_MAX = 64
+EXTERNAL_ID_CHARS_MAX = 64
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+
+OPERATIONS = {
+    "charge": OperationKind.CAPTURE,
+    "cancel": OperationKind.VOID,
+    "refund": OperationKind.REFUND,
+}
+"""Last word of the path → what it asks for."""
+
+ERROR_CODE = 100
+"""`code` of every refusal."""
+UNKNOWN_CODE = 454
+"""`code` of an outcome that is not known: the amount may be held, ask the status."""
+
+_PAYMENT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_AMOUNT = re.compile(r"[0-9]{1,13}(?:\.[0-9]{1,6})?", re.ASCII)
+_AMOUNT_CHARS_MAX = 32
+_KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
+_CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
+
+_FIELDS = {"amount": "amount", "externalID": "externalID", "externalId": "externalID", "currency": "currency"}
+"""Spelling → field; everything else is ignored."""
+
+_JSON = json.JSONDecoder(object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=str)
+"""Objects as tuples of pairs, which no array becomes, and in which a name that comes twice is seen."""
+
+
+class WrongContentType(Refused):
+    """A body that is no JSON; answered with 415."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Refusal.INVALID_REQUEST, "a body must be JSON with content type application/json", "Content-Type"
+        )
+
+
+class OperationRequest(NamedTuple):
+    """What a call asks for, beside its payment."""
+
+    amount: str | None
+    """Decimal text, not yet checked to be an amount; None: all that there is."""
+    external_id: str = ""
+    """The shop's own key of a refund; empty: none."""
+    currency: str = ""
+    """If the shop names it: it must be the payment's."""
+
+    def content(self, kind: OperationKind, payment_id: UUID) -> bytes:
+        """The same bytes for what asks for the same, however it is spelled: `100.00` and `100`, query and body."""
+        amount = "" if self.amount is None else _canonical_amount(self.amount)
+        return "\n".join((kind, str(payment_id), amount, self.external_id)).encode()
+
+
+def parse_payment_id(text: str) -> UUID:
+    """The payment's id in its usual form of 36 characters. Raises Refused."""
+    if not _PAYMENT_ID.fullmatch(text):
+        _refuse("the payment's id must be a UUID, as it stands in `id` of the notification and of the status", "id")
+    return UUID(text)
+
+
+def parse_operation(kind: OperationKind, query: bytes, content_type: str, body: bytes) -> OperationRequest:
+    """Query string and body of a call → what it asks for. Raises Refused.
+
+    An empty body needs no content type; `null` in JSON is absent. An empty amount is refused: it is more likely a
+    mistake of the shop's than the wish to move everything.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        _refuse(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are read")
+    fields: dict[str, str] = {}
+    _collect(fields, _parse_query(query))
+    if body.strip():
+        media_type = content_type.partition(";")[0].strip().lower()
+        if media_type not in ("", "application/json"):
+            raise WrongContentType
+        _collect(fields, _parse_json(body))
+    amount = fields.get("amount")
+    if amount is not None and kind is OperationKind.VOID:
+        _refuse("cancel releases the whole hold: leave out amount, or charge a part, which releases the rest", "amount")
+    if amount == "":
+        _refuse("amount is empty; leave it out to move all that there is", "amount")
+    currency = fields.get("currency", "")
+    if currency and not _CURRENCY.fullmatch(currency):
+        _refuse("currency must be three letters such as KZT", "currency")
+    external_id = fields.get("externalID", "") if kind is OperationKind.REFUND else ""
+    return OperationRequest(amount, external_id, currency.upper())
+
+
+def parse_idempotency_key(values: Iterable[str]) -> str:
+    """All values of the header Idempotency-Key → the key; empty: there is none. Raises Refused."""
+    keys = set(values)
+    if not keys:
+        return ""
+    (key, *others) = keys
+    if others:
+        _refuse("Idempotency-Key comes twice with different values", "Idempotency-Key")
+    key = key.strip(" \t")
+    if len(key) > IDEMPOTENCY_KEY_CHARS_MAX or not _KEY.fullmatch(key):
+        _refuse(
+            f"Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters", "Idempotency-Key"
+        )
+    return key
+
+
+def render_done(external_id: str) -> bytes:
+    """Money has moved."""
+    done: dict[str, object] = {"code": 0, "message": ""}
+    if external_id:
+        done["externalID"] = external_id
+    return msgspec.json.encode(done)
+
+
+def render_declined(reason_code: int) -> bytes:
+    """The acquirer said no; nothing has moved."""
+    return render_error(reason_text(reason_code), reason_code)
+
+
+def render_unknown() -> bytes:
+    """Nobody knows yet whether money has moved."""
+    return render_error("in progress, ask the status", UNKNOWN_CODE)
+
+
+def render_error(message: str, code: int = ERROR_CODE) -> bytes:
+    """Nothing has moved, and why."""
+    return msgspec.json.encode({"code": code, "message": message})
+
+
+def _parse_query(query: bytes) -> list[tuple[str, object]]:
+    try:
+        return list(
+            parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
+        )
+    except UnicodeDecodeError:
+        _refuse("the query is not URL-encoded UTF-8")
+    except ValueError:
+        _refuse(f"the query has more than {FIELDS_MAX} fields")
+
+
+def _parse_json(body: bytes) -> list[tuple[str, object]]:
+    """An object → its members; numbers stay the text they came as, null is absent."""
+    try:
+        value = _JSON.decode(body.decode())
+    except UnicodeDecodeError:
+        _refuse("the body is not UTF-8")
+    except RecursionError:
+        _refuse("the JSON is nested too deep; it must be one object of texts and numbers")
+    except ValueError as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "a value can't be read"
+        _refuse(f"the body is not valid JSON ({reason})")
+    if value is None:
+        return []
+    if not isinstance(value, tuple):
+        _refuse("the body must be a JSON object")
+    if len(value) > FIELDS_MAX:
+        _refuse(f"the body has more than {FIELDS_MAX} fields")
+    return [(name, member) for name, member in value if member is not None]
+
+
+def _collect(fields: dict[str, str], pairs: list[tuple[str, object]]) -> None:
+    """Adds the members that are fields; what comes twice must say the same."""
+    for name, value in pairs:
+        field = _FIELDS.get(name)
+        if field is None:
+            continue
+        if not isinstance(value, str):
+            _refuse(f"{name} must be a text or a number", name)
+        limit = EXTERNAL_ID_CHARS_MAX if field == "externalID" else _AMOUNT_CHARS_MAX
+        if len(value) > limit or not value.isprintable():
+            _refuse(f"{name} has more than {limit} characters, or one that is not printable", name)
+        known = fields.setdefault(field, value)
+        if known != value and not (field == "amount" and _canonical_amount(known) == _canonical_amount(value)):
+            _refuse(f"{name} comes twice with different values, in the query or in the body", name)
+
+
+def _canonical_amount(text: str) -> str:
+    """Amounts compare as decimals; what is no amount stays as it is, and is refused where the currency is known."""
+    if not _AMOUNT.fullmatch(text):
+        return text
+    whole = Decimal(text).normalize()
+    return f"{whole:f}"
+
+
+def _refuse(message: str, field: str = "") -> NoReturn:
+    raise Refused(Refusal.INVALID_REQUEST, message, field) from None

@@ -1,0 +1,223 @@
+"""Calls that move money: what shops send, what they are answered, and what is refused before anything happens."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tolem.domain.errors import Refusal, Refused
+from tolem.domain.payment import OperationKind
+from tolem.wire.operations import (
+    BODY_BYTES_MAX,
+    OPERATIONS,
+    OperationRequest,
+    WrongContentType,
+    parse_idempotency_key,
+    parse_operation,
+    parse_payment_id,
+    render_declined,
+    render_done,
+    render_error,
+    render_unknown,
+)
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "operations.json").read_text("utf-8"))
+PAYMENT_ID = UUID("019ab3c4-5d00-7000-8000-0000000000a1")
+JSON = "application/json"
+REFUND = OperationKind.REFUND
+
+
+def parse(query: str = "", body: str = "", content_type: str = JSON) -> OperationRequest:
+    return parse_operation(REFUND, query.encode(), content_type, body.encode())
+
+
+@pytest.mark.parametrize("vector", VECTORS["requests"], ids=lambda vector: vector["name"])
+def test_request_is_read_as_the_golden_one(vector: dict[str, Any]) -> None:
+    kind = OPERATIONS[vector["call"]]
+    asked = parse_operation(kind, vector["query"].encode(), vector["content_type"], vector["body"].encode())
+    assert (asked.amount, asked.external_id) == (vector["amount"], vector["external_id"])
+
+
+def test_answers_are_the_golden_ones() -> None:
+    answers = {
+        "done": render_done(""),
+        "done with a key": render_done("tracking-123"),
+        "refused": render_error("there is no such payment"),
+        "declined": render_declined(466),
+        "unknown": render_unknown(),
+    }
+    assert {name: body.decode() for name, body in answers.items()} == VECTORS["answers"]
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "words"),
+    (
+        ("amount=10", '{"amount": 11}', "different values"),
+        ("amount=10&amount=11", "", "different values"),
+        ("", '{"amount": 10, "amount": 11}', "different values"),
+        ("amount=abc", '{"amount": 10}', "different values"),
+        ("externalID=a", '{"externalId": "b"}', "different values"),
+        ("amount=", "", "empty"),
+        ("", '{"amount": ""}', "empty"),
+        ("", '{"amount": true}', "text or a number"),
+        ("", '{"amount": {"value": 10}}', "text or a number"),
+        ("", '{"amount": [10]}', "text or a number"),
+        ("amount=" + "1" * 33, "", "32 characters"),
+        ("externalID=" + "x" * 65, "", "64 characters"),
+        ("externalID=a%0Ab", "", "not printable"),
+        ("", '{"externalID": "a\\ud800"}', "not printable"),
+        ("currency=tenge", "", "three letters"),
+        ("", "{", "not valid JSON"),
+        ("", "[1]", "JSON object"),
+        ("", '"amount"', "JSON object"),
+        ("", "17", "JSON object"),
+        ("", "[" * 5_000, "JSON"),
+        ("", "1" * 5_000, "JSON object"),
+        ("amount=%ff", "", "UTF-8"),
+        ("&".join(f"f{n}=1" for n in range(65)), "", "64 fields"),
+        ("", json.dumps({f"f{n}": 1 for n in range(65)}), "64 fields"),
+    ),
+)
+def test_requests_that_are_refused(query: str, body: str, words: str) -> None:
+    with pytest.raises(Refused, match=words) as refused:
+        parse(query, body)
+    assert refused.value.refusal is Refusal.INVALID_REQUEST
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(Refused, match="UTF-8"):
+        parse_operation(REFUND, b"", JSON, b'{"amount": "\xff"}')
+    with pytest.raises(Refused, match="UTF-8"):
+        parse_operation(REFUND, b"amount=\xff", JSON, b"")
+
+
+def test_a_body_is_bounded() -> None:
+    assert parse(body="{}".ljust(BODY_BYTES_MAX)).amount is None
+    with pytest.raises(Refused, match="at most 16384"):
+        parse(body="{}".ljust(BODY_BYTES_MAX + 1))
+
+
+@pytest.mark.parametrize("content_type", ("application/x-www-form-urlencoded", "text/plain", "multipart/form-data"))
+def test_a_body_of_another_type_is_refused(content_type: str) -> None:
+    with pytest.raises(WrongContentType):
+        parse(body="amount=10", content_type=content_type)
+    assert parse(query="amount=10", content_type=content_type).amount == "10"
+
+
+@pytest.mark.parametrize("content_type", ("", JSON, "Application/JSON ; charset=UTF-8"))
+def test_json_is_read_by_its_usual_names(content_type: str) -> None:
+    assert parse(body='{"amount": 10.50}', content_type=content_type).amount == "10.50"
+
+
+def test_cancel_takes_no_amount() -> None:
+    """To ignore it would release all where the shop meant a part."""
+    with pytest.raises(Refused, match="whole hold"):
+        parse_operation(OperationKind.VOID, b"amount=10", "", b"")
+
+
+def test_only_a_refund_has_a_key_of_its_own() -> None:
+    assert parse_operation(OperationKind.CAPTURE, b"externalID=a", "", b"").external_id == ""
+    assert parse("externalID=a&externalId=a", '{"externalID": "a"}').external_id == "a"
+
+
+def test_unknown_fields_and_nulls_are_passed_over() -> None:
+    asked = parse("reason=x", '{"amount": null, "externalID": null, "comment": {"a": [1]}, "currency": "kzt"}')
+    assert asked == OperationRequest(None, "", "KZT")
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "is_same"),
+    (
+        (OperationRequest("100"), OperationRequest("100.00"), True),
+        (OperationRequest("0100.5"), OperationRequest("100.50"), True),
+        (OperationRequest("100"), OperationRequest("100", "", "KZT"), True),
+        (OperationRequest("100"), OperationRequest("1000"), False),
+        (OperationRequest(None), OperationRequest("0"), False),
+        (OperationRequest("100"), OperationRequest(None), False),
+        (OperationRequest("100", "a"), OperationRequest("100", "b"), False),
+        (OperationRequest("1", "00"), OperationRequest("100", ""), False),
+    ),
+)
+def test_content_is_the_same_for_the_same_wish(left: OperationRequest, right: OperationRequest, is_same: bool) -> None:
+    assert (left.content(REFUND, PAYMENT_ID) == right.content(REFUND, PAYMENT_ID)) is is_same
+
+
+def test_content_names_operation_and_payment() -> None:
+    asked = OperationRequest("100")
+    contents = {asked.content(kind, id) for kind in OperationKind for id in (PAYMENT_ID, UUID(int=1))}
+    assert len(contents) == 2 * len(OperationKind)
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    (
+        ((), ""),
+        (("8e03978e-40d5-43dd-bc93-6894a57f9324",), "8e03978e-40d5-43dd-bc93-6894a57f9324"),
+        ((' "order 17" ',), '"order 17"'),
+        (("a", "a"), "a"),
+        (("x" * 255,), "x" * 255),
+    ),
+)
+def test_idempotency_key(values: tuple[str, ...], key: str) -> None:
+    assert parse_idempotency_key(values) == key
+
+
+@pytest.mark.parametrize("values", (("",), ("  ",), ("a", "b"), ("x" * 256,), ("a\tb",), ("ключ",), ("a\0",)))
+def test_idempotency_keys_that_are_refused(values: tuple[str, ...]) -> None:
+    with pytest.raises(Refused, match="Idempotency-Key"):
+        parse_idempotency_key(values)
+
+
+def test_payment_id() -> None:
+    assert parse_payment_id(str(PAYMENT_ID).upper()) == PAYMENT_ID
+
+
+@pytest.mark.parametrize("text", ("", "17", PAYMENT_ID.hex, f"{{{PAYMENT_ID}}}", f"{PAYMENT_ID}\n", "g" * 36))
+def test_payment_ids_that_are_refused(text: str) -> None:
+    with pytest.raises(Refused, match="UUID"):
+        parse_payment_id(text)
+
+
+@given(query=st.binary(max_size=200), content_type=st.sampled_from(("", JSON)), body=st.binary(max_size=200))
+def test_whatever_comes_is_read_or_refused(query: bytes, content_type: str, body: bytes) -> None:
+    for kind in OPERATIONS.values():
+        try:
+            asked = parse_operation(kind, query, content_type, body)
+        except Refused:
+            continue
+        assert asked.amount != ""
+
+
+_VALUES = st.sampled_from(
+    (
+        None,
+        True,
+        0,
+        -1,
+        10,
+        10.5,
+        1e300,
+        float("nan"),
+        "",
+        "10",
+        "10.00",
+        "a\0",
+        "x" * 65,
+        "\ud800",
+        [],
+        [1],
+        {},
+        {"a": 1},
+    )
+)
+
+
+@given(st.dictionaries(st.sampled_from(("amount", "externalID", "externalId", "currency", "x")), _VALUES))
+def test_whatever_json_comes_is_read_or_refused(fields: dict[str, Any]) -> None:
+    with suppress(Refused):
+        parse(body=json.dumps(fields)).content(REFUND, PAYMENT_ID)
