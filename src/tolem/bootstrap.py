@@ -7,14 +7,20 @@ from typing import NamedTuple
 from starlette.types import ASGIApp
 
 from tolem.acquirers.base import Acquirer
+from tolem.acquirers.http import HttpAcquirer, check_url
 from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig
 from tolem.domain.merchant import Merchant, Terminal
-from tolem.flows.authorization import Authorizations, Limits
+from tolem.flows.access import Access
+from tolem.flows.acquiring import Acquiring, Limits
+from tolem.flows.authorization import Authorizations
 from tolem.flows.checkout import Checkout
 from tolem.flows.directory import Directory
 from tolem.flows.expiry import Expiry
+from tolem.flows.holds import Holds
+from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
+from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
 from tolem.i18n.translator import load_translator
 from tolem.ids import Ids
@@ -23,24 +29,29 @@ from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, published_fixtures
-from tolem.sandbox.ledger import ledger_schema
-from tolem.sandbox.simulator import Simulator
+from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, open_ledger
+from tolem.sandbox.line import Line
+from tolem.sandbox.simulator import Simulator, check_card
 from tolem.shop import ShopConfig, create_app
 from tolem.storage import keys, queries, sweeps
 from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Decision, Store
-from tolem.telemetry import messages_undelivered, operations_open, tries_total
+from tolem.telemetry import (
+    messages_undelivered,
+    operations_given_up,
+    operations_oldest_seconds,
+    operations_open,
+    tries_total,
+)
+from tolem.web.api import api_routes
 from tolem.web.app import Edge
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
 from tolem.web.public import Readiness, build_public
 from tolem.worker import Worker
-
-SIMULATOR_SCHEMA = "simulator"
-"""Where the simulator's ledger lives on PostgreSQL, apart from tolem's tables."""
 
 
 class Gateway(NamedTuple):
@@ -50,13 +61,13 @@ class Gateway(NamedTuple):
     store: Store
     acquirer: Acquirer
     notifier: Notifier
-    authorizations: Authorizations
+    acquiring: Acquiring
     worker: Worker
     sender: Sender
 
     async def close(self, seconds: float = 2.0) -> None:
         """Finishes what runs, stores it, closes every connection."""
-        await self.authorizations.close(seconds)
+        await self.acquiring.close(seconds)
         await self.worker.stop(seconds)
         await self.sender.close()
         await self.acquirer.close()
@@ -75,10 +86,7 @@ async def open_gateway(
 
     `wrap_store` and `wrap_acquirer` put something in front of a real part: tests cut the power between two steps.
     """
-    if not config.is_sandbox:
-        raise InvalidConfig(
-            "production needs an acquirer, and the only connector of this version is the sandbox's simulator"
-        )
+    check_start(config)
     clock = clock or SystemClock()
     ids = ids or Ids()
     prepare_sandbox_database(config)
@@ -89,8 +97,7 @@ async def open_gateway(
         raise InvalidConfig("the database is of another version: run tolem migrate")
     await sweeps.free_leases(store)
     await store_fixtures(store, clock)
-    ledger = await open_store(config.ledger_url, schema=ledger_schema, instance=instance, pg_schema=SIMULATOR_SCHEMA)
-    acquirer = wrap_acquirer(Simulator(ledger))
+    acquirer = wrap_acquirer(await _open_acquirer(config, instance))
     sender = Sender(clock, sandbox=config.is_sandbox, per_host=PER_HOST)
     notifier = Notifier(
         store,
@@ -101,8 +108,10 @@ async def open_gateway(
         on_try=_count_try,
     )
     directory = Directory(store)
-    limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds)
-    authorizations = Authorizations(store, clock, ids, acquirer, notifier, limits)
+    limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds, config.recovery_tries)
+    acquiring = Acquiring(store, clock, ids, acquirer, notifier, limits)
+    access = Access(store, directory, clock)
+    operations = Operations(acquiring, directory, access)
     tokens = Tokens(store, directory, clock, ids, is_sandbox=config.is_sandbox)
     checkout = Checkout(
         store,
@@ -111,7 +120,8 @@ async def open_gateway(
         ids,
         acquirer,
         SandboxAuthenticator(),
-        authorizations,
+        acquiring,
+        Authorizations(acquiring),
         notifier,
         is_sandbox=config.is_sandbox,
     )
@@ -121,15 +131,28 @@ async def open_gateway(
         PayformEndpoint(checkout, pages),
         PageEndpoint(checkout, pages, origin_of(config.public_url)),
         pages,
-        build_public(lambda: _readiness(store), config.sandbox_password),
+        build_public(
+            lambda: _readiness(store, clock),
+            config.sandbox_password,
+            api_routes(access, Statuses(store, access), operations),
+        ),
     )
     worker = Worker(
-        Recovery(store, directory, clock, ids, authorizations, limits),
-        Expiry(store, directory, clock, authorizations, notifier),
+        Recovery(acquiring, directory),
+        Expiry(store, directory, clock, acquiring, notifier),
+        Holds(store, clock, operations),
         notifier,
     )
     worker.start()
-    return Gateway(edge, store, acquirer, notifier, authorizations, worker, sender)
+    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender)
+
+
+def check_start(config: Config) -> None:
+    """Raises InvalidConfig if a gateway must not start with these settings."""
+    if not config.is_sandbox:
+        raise InvalidConfig(
+            "production needs an acquirer, and the only connector of this version is the sandbox's simulator"
+        )
 
 
 def build_demo_shop(*, gateway_url: str, gateway_internal_url: str, shop_url: str, database: str) -> ASGIApp:
@@ -153,7 +176,13 @@ def prepare_sandbox_database(config: Config) -> None:
     mode = read_mode(config.database)
     if mode != config.mode:
         raise InvalidConfig(f"the database is stamped {mode!r}, this process runs as {config.mode!r}")
-    create_tables(config.ledger_url, ledger_schema, pg_schema=SIMULATOR_SCHEMA)
+    if config.acquirer_url:
+        try:
+            check_url(config.acquirer_url)
+        except ValueError as error:
+            raise InvalidConfig(f"acquirer_url {error}") from error
+    else:
+        create_tables(config.ledger_url, ledger_schema, pg_schema=PG_SCHEMA)
 
 
 async def store_fixtures(store: Store, clock: Clock) -> None:
@@ -169,20 +198,47 @@ async def store_fixtures(store: Store, clock: Clock) -> None:
     )
 
 
-async def _readiness(store: Store) -> Readiness:
+async def _open_acquirer(config: Config, instance: int) -> Acquirer:
+    """The program at `acquirer_url`, or a simulator in this process. The card table is the same."""
+    if config.acquirer_url:
+        return HttpAcquirer(config.acquirer_url, config.acquirer_secret, check=check_card)
+    return Line(
+        Simulator(await open_ledger(config.ledger_url, instance=instance)),
+        delay_seconds=config.simulator_delay_seconds,
+        late_seconds=config.simulator_late_seconds,
+    )
+
+
+async def open_books(config: Config) -> Acquirer:
+    """The acquirer's books, to be read beside a running gateway."""
+    if config.acquirer_url:
+        return HttpAcquirer(config.acquirer_url, config.acquirer_secret, check=check_card)
+    instance = Ids().instance()
+    ledger = await open_store(
+        config.ledger_url, schema=ledger_schema, instance=instance, exclusive=False, pg_schema=PG_SCHEMA
+    )
+    return Simulator(ledger)
+
+
+async def _readiness(store: Store, clock: Clock) -> Readiness:
     """Database, its version, and how much is open; also refreshes the gauges that /metrics shows."""
     try:
         current = await is_current(store)
         undelivered = await queries.count_undelivered(store)
-        unsettled = await queries.count_open_operations(store)
+        unsettled = await queries.summarize_open_operations(store)
     except Exception as error:
         return Readiness(False, {"database": type(error).__name__})
     messages_undelivered.set(undelivered)
-    operations_open.set(unsettled)
+    age_seconds = int((clock.now() - unsettled.oldest_at).total_seconds()) if unsettled.oldest_at else 0
+    operations_open.set(unsettled.total)
+    operations_oldest_seconds.set(age_seconds)
+    operations_given_up.set(unsettled.given_up)
     details: dict[str, str | int] = {
         "database": "current" if current else "of another version",
         "undelivered": undelivered,
-        "open_operations": unsettled,
+        "open_operations": unsettled.total,
+        "oldest_open_operation_seconds": age_seconds,
+        "operations_waiting_for_people": unsettled.given_up,
     }
     return Readiness(current, details)
 

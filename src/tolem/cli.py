@@ -5,28 +5,20 @@ what only administration needs.
 """
 
 import asyncio
-import sqlite3
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from uuid import UUID
 
 import click
 import msgspec
-import psycopg
-import sqlalchemy
 
-from tolem import __version__
+from tolem import __version__, cli_money, cli_sandbox, console
 from tolem.clock import SystemClock
-from tolem.config import Config, InvalidConfig, load_config
-from tolem.domain.errors import Refused
+from tolem.config import Config
 from tolem.flows.administration import Administration, describe
 from tolem.ids import Ids
 from tolem.server import is_worker
-from tolem.storage.open import open_store
-from tolem.storage.schema import tolem_schema
-from tolem.storage.sqlite import DatabaseInUse
 from tolem.telemetry import configure_logging
 
 T = TypeVar("T")
@@ -63,12 +55,13 @@ def main() -> None:
 @main.command()
 @_serve_options
 @click.option("--workers", type=int, help="Processes; more than one needs PostgreSQL. [default: 1]")
+@click.option("--acquirer-url", metavar="URL", help="Acquirer that runs as a program of its own.")
 def serve(**flags: Any) -> None:
     """Run the gateway: pages, tokens, notifications, recovery."""
-    config = _load(flags)
+    config = console.load(flags)
     if config.workers > 1 and not is_worker():
         _supervise(config)
-    _run(config, _serve(config))
+    console.run(config, _serve(config))
 
 
 @main.command()
@@ -78,17 +71,18 @@ def demo(**flags: Any) -> None:
     """Run the gateway and a demo shop that buys through it."""
     if flags["log_format"] is None:
         flags["log_format"] = "text"
-    config = _load(flags)
-    _run(config, _demo(config))
+    config = console.load(flags)
+    console.run(config, _demo(config))
 
 
 @main.command()
 @_DATABASE
+@click.option("--acquirer-url", metavar="URL", help="Acquirer that runs as a program of its own.")
 @click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json]")
 def worker(**flags: Any) -> None:
     """Run notifications and recovery alone, beside gateways on one PostgreSQL."""
-    config = _load(flags)
-    _run(config, _work(config))
+    config = console.load(flags)
+    console.run(config, _work(config))
 
 
 @main.command()
@@ -97,8 +91,8 @@ def migrate(**flags: Any) -> None:
     """Create or upgrade the tables of the database."""
     from tolem.storage import migrate as migrations
 
-    config = _load(flags)
-    with _one_line_errors():
+    config = console.load(flags)
+    with console.one_line_errors():
         migrations.migrate(config.database, mode=config.mode)
     click.echo(f"the database is at version {migrations.EXPECTED_VERSION}, for {config.mode}")
 
@@ -146,6 +140,11 @@ def merchant_rotate(client_id: str, secret: str | None, as_json: bool, database:
 @click.argument("client_id")
 @click.option("--name")
 @click.option("--expires-in-text/--expires-in-number", default=None)
+@click.option(
+    "--order-token-powers/--no-order-token-powers",
+    default=None,
+    help="Let an order's token move its order's money, as some old integrations expect.",
+)
 @_DATABASE
 @_JSON
 def merchant_set(client_id: str, as_json: bool, database: str | None, **changes: Any) -> None:
@@ -184,6 +183,9 @@ def _terminal_options(command: F) -> F:
             click.option("--attempts-max", type=int, help="Card attempts in a round. [default: 3]"),
             click.option("--round-minutes", type=int, help="Time to pay from the first opening. [default: 20]"),
             click.option("--link-host", "link_hosts", multiple=True, help="Host that a pay object may notify."),
+            click.option("--no-link-hosts", is_flag=True, help="Empty that list again: any host, in the sandbox."),
+            click.option("--hold-days", type=int, help="Days after which a hold is released. [default: 7]"),
+            click.option("--tell", "tells", multiple=True, help="Notify of: capture, void, refund. May be repeated."),
             click.option(
                 "--seed-bodies/--full-bodies", default=None, help="Notifications with the sample's fields only."
             ),
@@ -197,7 +199,9 @@ def _terminal_options(command: F) -> F:
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Options that were not given are None, lists that were not given are empty."""
-    return {name: value if value != () else None for name, value in given.items()}
+    is_emptied = given.pop("no_link_hosts")
+    settings = {name: value if value != () else None for name, value in given.items()}
+    return settings | {"link_hosts": ()} if is_emptied else settings
 
 
 @terminal.command("add")
@@ -241,13 +245,20 @@ def terminal_list(as_json: bool, database: str | None) -> None:
     _show(_administer(database, rows), as_json)
 
 
+main.add_command(cli_sandbox.acquirer_simulator)
+main.add_command(cli_sandbox.ledger)
+main.add_command(cli_money.resolve)
+main.add_command(cli_money.reconcile_command)
+
+
 async def _serve(config: Config) -> None:
     from tolem import bootstrap, server
 
     stopping = asyncio.Event()
     server.stop_on_signals(stopping)
+    bootstrap.check_start(config)
     inherited = server.inherited()
-    listener = inherited[0] if inherited else _bind(config.host, config.port)
+    listener = inherited[0] if inherited else console.bind(config.host, config.port)
     if inherited:
         server.stop_without_supervisor(inherited[1], stopping)
     gateway = await bootstrap.open_gateway(config)
@@ -270,7 +281,10 @@ async def _demo(config: Config) -> None:
 
     stopping = asyncio.Event()
     server.stop_on_signals(stopping)
-    listener, shop_listener = _bind(config.host, config.port), _bind(config.host, config.shop_port)
+    listener, shop_listener = (
+        console.bind(config.host, config.port),
+        console.bind(config.host, config.shop_port, "--shop-port"),
+    )
     gateway_url = config.public_url or f"http://{config.host}:{listener.getsockname()[1]}"
     shop_url = f"http://{config.host}:{shop_listener.getsockname()[1]}"
     gateway = await bootstrap.open_gateway(config)
@@ -316,8 +330,8 @@ def _supervise(config: Config) -> None:
     from tolem import bootstrap, server
 
     configure_logging(config.log_format)
-    listener = _bind(config.host, config.port)
-    with _one_line_errors():
+    listener = console.bind(config.host, config.port)
+    with console.one_line_errors():
         bootstrap.prepare_sandbox_database(config)
     host, port = listener.getsockname()[:2]
     click.echo(f"tolem {__version__} ({config.mode}) serves http://{host}:{port}, {config.workers} processes", err=True)
@@ -327,22 +341,9 @@ def _supervise(config: Config) -> None:
 
 
 def _administer(database: str | None, work: Callable[[Administration], Coroutine[Any, Any, T]]) -> T:
-    """Runs one piece of administration on a store of its own, beside a server if one runs."""
-    from tolem.storage import migrate as migrations
-
-    config = _load({"database": database})
-
-    async def run() -> T:
-        store = await open_store(config.database, schema=tolem_schema, instance=Ids().instance(), exclusive=False)
-        try:
-            return await work(Administration(store, SystemClock(), Ids()))
-        finally:
-            await store.close()
-
-    with _one_line_errors():
-        if config.is_sandbox:
-            migrations.migrate(config.database, mode=config.mode)
-        return asyncio.run(run())
+    """Runs one piece of administration, beside a server if one runs."""
+    config = console.load({"database": database})
+    return console.with_store(config, lambda store: work(Administration(store, SystemClock(), Ids())))
 
 
 def _show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
@@ -358,45 +359,6 @@ def _show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
             click.echo(f"{name.replace('_', '-'):18} {shown}")
     if not rows:
         click.echo("none")
-
-
-def _bind(host: str, port: int) -> Any:
-    from tolem import server
-
-    try:
-        return server.bind(host, port)
-    except OSError as error:
-        raise click.ClickException(f"{host}:{port}: {error.strerror}; use another --port") from error
-
-
-def _load(flags: dict[str, Any]) -> Config:
-    try:
-        return load_config(flags)
-    except InvalidConfig as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _run(config: Config, work: Coroutine[Any, Any, None]) -> None:
-    import uvloop
-
-    configure_logging(config.log_format)
-    with _one_line_errors():
-        uvloop.run(work)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """What a person can mend is told in one line; everything else keeps its trace."""
-    try:
-        yield
-    except (InvalidConfig, DatabaseInUse) as error:
-        raise click.ClickException(str(error)) from error
-    except Refused as refused:
-        raise click.ClickException(refused.message) from refused
-    except (sqlalchemy.exc.OperationalError, psycopg.OperationalError, sqlite3.OperationalError) as error:
-        cause = error.orig if isinstance(error, sqlalchemy.exc.OperationalError) else error
-        words = " ".join(str(cause).split())
-        raise click.ClickException(f"the database cannot be opened: {words[:300]}") from error
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+NOT_SETTINGS = frozenset({"TOLEM_CONFIG", "TOLEM_CHROMIUM", "TOLEM_WORKER_FDS"})
+"""Names of the environment that belong to the file, the tests' browser and the supervisor."""
+
 
 class InvalidConfig(Exception):
     """Says in one line which setting is wrong, and what to change."""
@@ -33,6 +36,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Processes; more than one only on PostgreSQL."""
     simulator_ledger: str = ""
     """Sandbox: the simulator's own ledger; empty: beside the database."""
+    simulator_delay_seconds: float = 3.0
+    """Sandbox: a slow answer takes this long."""
+    simulator_late_seconds: float = 20.0
+    """Sandbox: a late request is on its way for this long."""
+    simulator_host: str = "127.0.0.1"
+    """`tolem acquirer-simulator`: address to listen on."""
+    simulator_port: int = 8702
+    """`tolem acquirer-simulator`: port to listen on."""
+    acquirer_url: str = ""
+    """Acquirer that is a program of its own (docs/acquirers.md); empty: the sandbox's simulator in this process."""
+    acquirer_secret: str = ""
+    """Shared by the gateway and that program."""
     sandbox_password: str = ""
     """Sandbox on an address beyond this machine: protects what is not for payers or shops (user `sandbox`)."""
     log_format: str = "json"
@@ -41,6 +56,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """An exchange with the acquirer that takes longer leaves the outcome unknown."""
     recovery_margin_seconds: float = 5.0
     """Recovery waits this much longer before it takes an exchange up."""
+    recovery_tries: int = 60
+    """So many recovery steps for one exchange, about an hour; then it waits for `tolem resolve`."""
     shop_port: int = 8701
     """`tolem demo`: port of the demo shop."""
     shop_database: str = "tolem-shop.db"
@@ -77,13 +94,21 @@ def load_config(flags: Mapping[str, Any], environment: Mapping[str, str] | None 
     known = Config.__struct_fields__
     values |= {name: environment[key] for name in known if (key := f"TOLEM_{name.upper()}") in environment}
     values |= {name: value for name, value in flags.items() if value is not None}
+    for key in environment:
+        if key.startswith("TOLEM_") and key not in NOT_SETTINGS and key.removeprefix("TOLEM_").lower() not in known:
+            raise InvalidConfig(f"environment: {key} is no setting; known are {', '.join(known)}")
     for name in values:
         if name not in known:
             raise InvalidConfig(f"{path}: setting {name!r} is not known; known are {', '.join(known)}")
     try:
         config = msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidConfig(f"configuration: {error}") from error
+        name = str(error).rpartition("$.")[2].rstrip("`")
+        if flags.get(name) is not None:
+            origin = f"--{name.replace('_', '-')}"
+        else:
+            origin = key if (key := f"TOLEM_{name.upper()}") in environment else str(path)
+        raise InvalidConfig(f"{name} from {origin} has the wrong type: {str(error).partition(' - ')[0]}") from error
     _check(config)
     return config
 
@@ -98,8 +123,22 @@ def _check(config: Config) -> None:
     _require(0 <= config.port <= 65535, f"port is {config.port}, use 0 to 65535")
     _require(0 <= config.shop_port <= 65535, f"shop_port is {config.shop_port}, use 0 to 65535")
     _require(config.log_format in ("json", "text"), f"log_format is {config.log_format!r}, use json or text")
+    _require(0 <= config.simulator_port <= 65535, f"simulator_port is {config.simulator_port}, use 0 to 65535")
+    _require(config.simulator_delay_seconds >= 0, "simulator_delay_seconds must be 0 or more")
+    _require(config.simulator_late_seconds >= 0, "simulator_late_seconds must be 0 or more")
+    secret = config.acquirer_secret
+    _require(
+        not secret or (len(secret) >= 24 and secret.isascii() and secret.isprintable() and " " not in secret),
+        "acquirer_secret must have 24 or more ASCII characters and no spaces",
+    )
+    _require(
+        _is_loopback(config.simulator_host) or bool(secret),
+        f"the simulator on {config.simulator_host} would be reachable from other machines: set acquirer_secret"
+        " (24 characters or more), or use --host 127.0.0.1",
+    )
     _require(config.acquirer_timeout_seconds > 0, "acquirer_timeout_seconds must be above 0")
     _require(config.recovery_margin_seconds > 0, "recovery_margin_seconds must be above 0")
+    _require(config.recovery_tries >= 1, "recovery_tries must be 1 or more")
     _require(config.workers >= 1, f"workers is {config.workers}, use 1 or more")
     _require(
         config.workers == 1 or not config.database.startswith("sqlite"),

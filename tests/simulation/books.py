@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from tests.gateway import build_config
 from tests.notifications.shops import Request
 from tests.simulation.clock import MovableClock
-from tolem.bootstrap import SIMULATOR_SCHEMA, Gateway
+from tolem.bootstrap import Gateway
 from tolem.domain.message import Attempt, Message, MessageKind, MessageState
 from tolem.domain.money import to_decimal
 from tolem.domain.order import Order, OrderStatus
@@ -30,7 +30,7 @@ from tolem.domain.payment import (
     Payment,
     PaymentStatus,
 )
-from tolem.sandbox.ledger import LedgerEntry, entries, ledger_schema
+from tolem.sandbox.ledger import PG_SCHEMA, LedgerEntry, entries, ledger_schema
 from tolem.storage import queries, schema, sweeps
 from tolem.storage.open import open_store
 
@@ -55,7 +55,8 @@ async def settle(gateway: Gateway, clock: MovableClock, seconds: float = 15) -> 
     while True:
         due = await sweeps.next_due(store, real_now=clock.real_now())
         instants = [instant for instant in due if instant is not None]
-        undelivered, unsettled = await queries.count_undelivered(store), await queries.count_open_operations(store)
+        undelivered = await queries.count_undelivered(store)
+        unsettled = (await queries.summarize_open_operations(store)).total
         if not (instants or undelivered or unsettled):
             return
         left = f"{due}, {undelivered} messages and {unsettled} operations at {clock.now()}"
@@ -70,7 +71,7 @@ async def read_books(gateway: Gateway, database: str) -> Books:
     """All rows of tolem and of the acquirer."""
     store = gateway.store
     ledger_url = build_config(database).ledger_url
-    ledger = await open_store(ledger_url, schema=ledger_schema, instance=1, exclusive=False, pg_schema=SIMULATOR_SCHEMA)
+    ledger = await open_store(ledger_url, schema=ledger_schema, instance=1, exclusive=False, pg_schema=PG_SCHEMA)
     try:
         return Books(
             await store.select(_ORDERS),

@@ -6,13 +6,13 @@ and what comes back is at the mercy of the mood. Moods come from a seed.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import date
+from datetime import date, datetime
 from random import Random
 from uuid import UUID
 
 from msgspec.structs import replace
 
-from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, Verdict
+from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, StatementLine, Verdict
 from tolem.domain.card import Card, CardField, CardProblem
 
 SLOW_SECONDS = 0.03
@@ -54,6 +54,10 @@ class MoodyAcquirer:
         mood = "prompt" if moods.is_calm else moods.random.choices(tuple(MOODS), weights)[0]
         moods.seen.append(f"{request.kind} {str(request.key)[-6:]} {mood}")
         return await MOODS[mood](self, request)
+
+    async def statement(self, since: datetime, until: datetime) -> list[StatementLine]:
+        """As the acquirer's."""
+        return await self.acquirer.statement(since, until)
 
     async def close(self) -> None:
         """As the acquirer's."""

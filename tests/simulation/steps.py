@@ -8,20 +8,20 @@ import os
 import signal
 from asyncio import Future
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any, NamedTuple, cast
 
 import msgspec
 import sqlalchemy as sa
 
-from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest
+from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, StatementLine
 from tolem.bootstrap import Gateway
 from tolem.domain.card import Card, CardField, CardProblem
 from tolem.domain.message import Message
 from tolem.domain.payment import Operation
 from tolem.notifications.schedule import TryResult
 from tolem.sandbox.ledger import LedgerEntry
-from tolem.sandbox.simulator import Simulator
+from tolem.sandbox.line import Line
 from tolem.storage.store import Decision, Key, Store
 
 
@@ -91,8 +91,9 @@ class WatchedAcquirer:
     """An acquirer whose exchanges are steps."""
 
     def __init__(self, acquirer: Acquirer, steps: Steps, fault: Fault | None) -> None:
-        assert isinstance(acquirer, Simulator)
-        acquirer._store = cast(Store, WatchedStore(acquirer._store, steps))  # bootstrap opens the ledger itself
+        assert isinstance(acquirer, Line)
+        simulator = acquirer.simulator
+        simulator._store = cast(Store, WatchedStore(simulator._store, steps))  # bootstrap opens the ledger itself
         self._acquirer = acquirer
         self._steps = steps
         self._fault = fault
@@ -112,6 +113,10 @@ class WatchedAcquirer:
         if fault:
             raise ConnectionError("the line is cut")
         return answer
+
+    async def statement(self, since: datetime, until: datetime) -> list[StatementLine]:
+        """As the acquirer's."""
+        return await self._acquirer.statement(since, until)
 
     async def close(self) -> None:
         """As the acquirer's."""
