@@ -4,7 +4,15 @@ import sys
 from pathlib import Path
 
 from tolem.domain.order import OrderStatus
-from tolem.domain.payment import GRAPH, OPEN_STATUSES, SUCCESSFUL_STATUSES, OperationStatus, PaymentStatus
+from tolem.domain.payment import (
+    CARD_KINDS,
+    GRAPH,
+    MONEY_KINDS,
+    OPEN_STATUSES,
+    SUCCESSFUL_STATUSES,
+    OperationStatus,
+    PaymentStatus,
+)
 from tolem.flows.rounds import PageState
 
 TARGET = Path(__file__).parent.parent / "docs" / "states.md"
@@ -74,6 +82,28 @@ def render() -> str:
         "| from | to | because |",
         "|---|---|---|",
         *(f"| `{edge.source}` | `{edge.target}` | {edge.cause} |" for edge in GRAPH),
+        "",
+        "## Where unknown can go",
+        "",
+        "An exchange whose outcome is not certain stays open. It is never ended by time alone.",
+        "",
+        "| exchange | payment meanwhile | what is tried | how it can end |",
+        "|---|---|---|---|",
+        *(
+            f"| {kind} | `{PaymentStatus.UNKNOWN}` | inquiry, then reversal until confirmed | "
+            + ", ".join(f"`{edge.target}`" for edge in GRAPH if edge.source is PaymentStatus.UNKNOWN)
+            + " |"
+            for kind in CARD_KINDS
+        ),
+        *(
+            f"| {kind} | keeps its status | inquiry, then the same exchange under the same key | "
+            f"`{OperationStatus.APPROVED}` or `{OperationStatus.DECLINED}` |"
+            for kind in MONEY_KINDS
+            if kind not in CARD_KINDS
+        ),
+        "",
+        "Once a reversal is prepared, only its confirmation ends the payment. After `recovery_tries` steps the",
+        "operation waits for `tolem resolve`, open as before.",
         "",
         "## Order: the shop's invoice, with its current round",
         "",

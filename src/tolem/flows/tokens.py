@@ -191,8 +191,8 @@ def _check_amount(request: TokenRequest, terminal: Terminal) -> tuple[int, str]:
 def _decide_order_token(
     history: OrderHistory | None, wanted: Order, request: TokenRequest, record: AccessToken
 ) -> Decision[AccessToken]:
-    """The newest token's links and secret count. What it leaves out stays as it was, and nothing changes while a payment
-    is open: a token that is asked for the status must not cost the shop its notification."""
+    """The newest token's links and secret count. What it leaves out stays as it was, and nothing changes while a
+    payment is open: a token that is asked for the status must not cost the shop its notification."""
     withdrawn: tuple[Message, ...] = ()
     if history is None:
         order = wanted
