@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 TOLEM := $(VENV)/bin/tolem
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 ARGS :=
+JOBS := 3
 
 # The environment is only what requirements/ locks, whatever the caller's shell is set up for.
 export PYTHONNOUSERSITE := 1
@@ -21,9 +22,9 @@ help:                             ## this list
 demo: $(VENV)/runtime.stamp       ## gateway and demo shop on this machine, until Ctrl-C
 	@exec $(TOLEM) demo $(ARGS)
 
-test: $(VENV)/dev.stamp           ## all tests; ARGS="-k name" for some
+test: $(VENV)/dev.stamp           ## all tests; ARGS="-k name" for some, JOBS=0 in one process
 	@$(PY) scripts/browser.py
-	@exec $(PY) -m pytest $(ARGS)
+	@exec $(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/dev.stamp          ## format, lint, types, import directions
 	@$(PY) -m ruff format --check

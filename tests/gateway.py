@@ -136,9 +136,16 @@ class Caller:
         return answer.headers["location"]
 
     async def pay(self, path: str, number: str = APPROVED_CARD, **changes: str) -> Answer:
-        """Types a card and follows the redirect."""
+        """Types a card, follows the redirect, and waits as people do while the bank is asked."""
         answer = await self.submit(path, number, **changes)
-        return await self.get(answer.headers["location"]) if answer.status == 303 else answer
+        if answer.status != 303:
+            return answer
+        page = await self.get(answer.headers["location"])
+        async with asyncio.timeout(20):
+            while page.state == "checking":
+                await asyncio.sleep(0.05)
+                page = await self.get(path)
+        return page
 
     async def submit(self, path: str, number: str = APPROVED_CARD, **changes: str) -> Answer:
         """Types a card."""

@@ -19,7 +19,7 @@ from tests.browser.payer import Payer, Witness
 
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent.parent / "test-output"
-ACTION_MS_MAX = 10_000
+ACTION_MS_MAX = 20_000
 LOG_SHOWN = 4_000
 BROWSER_ARGUMENTS = (
     "--disable-background-networking",

@@ -12,7 +12,7 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, 
 
 from tests.browser.demo import APPROVED_CARD, Demo, Truth
 
-TRUTH_SECONDS_MAX = 15
+TRUTH_SECONDS_MAX = 30
 
 
 class Witness:
@@ -115,7 +115,7 @@ class Payer:
         await self.type_card(number)
         await self.press_pay()
 
-    async def sees(self, state: str, seconds: float = 10) -> None:
+    async def sees(self, state: str, seconds: float = 20) -> None:
         """The payment page shows this state, now or after a while."""
         await expect(self.page.locator("main")).to_have_attribute("data-state", state, timeout=seconds * 1000)
 
@@ -128,7 +128,7 @@ class Payer:
             await asyncio.sleep(0.05)
             await self.page.reload()
 
-    async def sees_order(self, status: str, seconds: float = 10) -> None:
+    async def sees_order(self, status: str, seconds: float = 20) -> None:
         """The shop's page shows the order with this status, now or after a while."""
         main = self.page.locator("main[data-order]")
         await expect(main).to_have_attribute("data-order-status", status, timeout=seconds * 1000)
