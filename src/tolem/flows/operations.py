@@ -191,7 +191,14 @@ class Operations:
                 )
             return Decision(_Taken(operation, payment.currency, True), writes)
 
-        return await acquiring.store.change((keys.order_by_id(order_id), keys.request_key_by_hash(key_hash)), decide)
+        named = (keys.order_by_id(order_id), keys.request_key_by_hash(key_hash))
+        try:
+            return await acquiring.store.change(named, decide)
+        except Refused:
+            # The key is read before the order is locked: another process may have stored it and moved all there was.
+            if not request.idempotency_key or await acquiring.store.find(named[1]) is None:
+                raise
+            return await acquiring.store.change(named, decide)
 
     async def _wait(self, operation: Operation, *, is_new: bool) -> MoneyResult:
         """The operation's result, once it is there; unknown if it is not in time, and its caller will hear so."""
