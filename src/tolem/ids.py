@@ -1,11 +1,14 @@
 """The one source of identity: time-ordered ids, secrets for addresses and tokens, trace numbers."""
 
+import base64
 import hashlib
 import os
 import secrets
 import time
 from datetime import datetime
-from uuid import UUID, uuid4
+from uuid import UUID
+
+BLOCK_BYTES = 4096
 
 
 class Ids:
@@ -13,21 +16,25 @@ class Ids:
 
     def __init__(self) -> None:
         self._last = 0
+        self._drawn = b""
+        self._used = 0
+        # A forked child must not hand out what its parent will.
+        os.register_at_fork(after_in_child=self._forget)
 
     def new(self) -> UUID:
         """A UUIDv7 (RFC 9562): milliseconds, 12 bits of sub-millisecond time, strictly growing within the process."""
         ticks = time.time_ns() * 4096 // 1_000_000
         self._last = ticks = max(ticks, self._last + 1)
         value = (ticks >> 12) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62
-        return UUID(int=value | int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1))
+        return UUID(int=value | int.from_bytes(self._random(8), "big") & ((1 << 62) - 1))
 
     def card(self) -> UUID:
         """A random UUID (version 4) for a card: shops keep it for years, so it tells no time."""
-        return uuid4()
+        return UUID(bytes=self._random(16), version=4)
 
     def secret(self) -> str:
         """128 random bits as 22 characters of A–Z a–z 0–9 - _: access tokens and page addresses."""
-        return secrets.token_urlsafe(16)
+        return base64.urlsafe_b64encode(self._random(16)).rstrip(b"=").decode()
 
     def stan(self) -> str:
         """System trace audit number, ISO 8583 field 11."""
@@ -36,6 +43,17 @@ class Ids:
     def instance(self) -> int:
         """The name of a running process, for leases: 31 random bits, never 0."""
         return secrets.randbelow(2**31 - 1) + 1
+
+    def _random(self, size: int) -> bytes:
+        """Bytes of the system's random source, drawn in blocks: a payment needs ten times some, each a system call."""
+        if self._used + size > len(self._drawn):
+            self._drawn = os.urandom(BLOCK_BYTES)
+            self._used = 0
+        self._used += size
+        return self._drawn[self._used - size : self._used]
+
+    def _forget(self) -> None:
+        self._drawn, self._used = b"", 0
 
 
 def rrn(at: datetime, stan: str) -> str:

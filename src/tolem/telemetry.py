@@ -51,21 +51,25 @@ def configure_logging(log_format: str) -> None:
         structlog.processors.ExceptionRenderer(_render_trace),
     ]
     renderer: Processor = (
-        structlog.processors.JSONRenderer(serializer=_to_json)
+        structlog.processors.JSONRenderer(serializer=_to_json)  # bytes: the fast way out
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=(
+            structlog.BytesLoggerFactory(sys.stderr.buffer)
+            if log_format == "json"
+            else structlog.PrintLoggerFactory(sys.stderr)
+        ),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer, _to_text],
         )
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -90,5 +94,10 @@ def _render_trace(exc_info: Any) -> str:
     return "".join(traceback.format_exception(*exc_info))
 
 
-def _to_json(event: EventDict, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=str).decode()
+def _to_json(event: EventDict, **_: Any) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)
+
+
+def _to_text(_logger: Any, _name: str, line: Any) -> str:
+    """For the standard library's handlers, which write text."""
+    return line.decode() if isinstance(line, bytes) else str(line)

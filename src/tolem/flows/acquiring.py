@@ -132,9 +132,21 @@ class Acquiring:
         task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        await asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED)
-        done, _ = await asyncio.wait((task,), timeout=patience_seconds)
-        if done:
+        # One future and one timer: asyncio.wait would cost a payment more than storing it does.
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+        timers: list[asyncio.TimerHandle] = []
+
+        def end(_: object = None) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        task.add_done_callback(end)
+        ready.add_done_callback(lambda _: timers.append(loop.call_later(patience_seconds, end)))
+        await over
+        for timer in timers:
+            timer.cancel()
+        if task.done():
             return task.result()
         task.add_done_callback(_log_failure)
         return None

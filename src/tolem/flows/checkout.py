@@ -46,6 +46,19 @@ class OpenedPage(NamedTuple):
     terminal: Terminal
 
 
+class PageTerms(NamedTuple):
+    """What the authenticator is told of a page's order; it can't change within the page's round."""
+
+    terminal_id: UUID
+    amount: int
+    """Minor units."""
+    currency: str
+
+
+TERMS_MAX = 10_000
+"""Pages remembered; past this the memory is emptied, and a payment costs one read more."""
+
+
 class Checkout:
     """The payment page's flow."""
 
@@ -73,6 +86,8 @@ class Checkout:
         self._authorizations = authorizations
         self._notifier = notifier
         self._is_sandbox = is_sandbox
+        self._terms: dict[bytes, PageTerms] = {}
+        """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
 
     async def open_page(self, wish: PayObject) -> str:
         """A pay object → the id of a new page of its order's round. Raises Refused where it contradicts the token."""
@@ -116,8 +131,13 @@ class Checkout:
         now = self._clock.now()
         if found.record.expires_at <= now:
             return None
-        terminal = await self._directory.get_terminal(found.history.order.terminal_id)
-        return OpenedPage(rounds.page_state(found, now), found.record, found.history, terminal)
+        order = found.history.order
+        state = rounds.page_state(found, now)
+        if state in PAYABLE_STATES:
+            if len(self._terms) >= TERMS_MAX:
+                self._terms.clear()
+            self._terms[found.record.hash] = PageTerms(order.terminal_id, order.amount, order.currency)
+        return OpenedPage(state, found.record, found.history, await self._directory.get_terminal(order.terminal_id))
 
     async def pay(self, page_id: str, typed: Mapping[CardField, str], ip: str) -> PaymentStatus | None:
         """One card attempt: authenticate, reserve, call, record. None: the page is not payable now, it shows why.
@@ -125,22 +145,23 @@ class Checkout:
         Returns once the outcome is recorded or a few seconds have passed; the payment goes on either way. Raises
         InvalidCard with what the payer should mend.
         """
-        opened = await self.view(page_id)
-        if opened is None or opened.state not in PAYABLE_STATES:
+        page_hash = hash_secret_address(page_id)
+        if page_hash not in self._terms:
+            await self.view(page_id)
+        terms = self._terms.pop(page_hash, None)
+        if terms is None:
             return None
         now = self._clock.now()
         card = parse_card(*(typed.get(field, "") for field in CardField))
         if problem := self._acquirer.check(card, now.date()):
             raise InvalidCard(dict((problem,)))
-        order = opened.history.order
         authentication = await self._authenticator.authenticate(
             AuthenticationRequest(
-                terminal_id=order.terminal_id, amount=order.amount, currency=order.currency, card=card, at=now
+                terminal_id=terms.terminal_id, amount=terms.amount, currency=terms.currency, card=card, at=now
             )
         )
-        return await self._authorizations.attempt(
-            hash_secret_address(page_id), card, authentication, opened.terminal, ip
-        )
+        terminal = await self._directory.get_terminal(terms.terminal_id)
+        return await self._authorizations.attempt(page_hash, card, authentication, terminal, ip)
 
     async def leave(self, page_id: str) -> None:
         """The payer goes back to the shop without paying: the round fails, unless a payment is open or approved."""
