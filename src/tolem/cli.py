@@ -262,6 +262,7 @@ async def _serve(config: Config) -> None:
     if inherited:
         server.stop_without_supervisor(inherited[1], stopping)
     gateway = await bootstrap.open_gateway(config)
+    server.settle_memory()
 
     async def announce() -> None:
         if not inherited:
