@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.gateway import APPROVED_CARD, LOCKED_CARD, Caller, eventually, running_gateway, running_shop
+from tests.gateway import APPROVED_CARD, LOCKED_CARD, PatientCaller, eventually, running_gateway, running_shop
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
 from tolem.domain.card import luhn_digit
@@ -30,7 +30,7 @@ async def history_of(gateway: Gateway, invoice: str) -> OrderHistory:
 
 async def test_an_approved_card_pays_and_the_shop_is_told(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000001", phone="77777777777", email="example@example.com", name="Arman Ali")
         assert (await caller.get(path)).state == "form"
         result = await caller.pay(path)
@@ -54,7 +54,7 @@ async def test_an_approved_card_pays_and_the_shop_is_told(database_url: str) -> 
 
 async def test_a_locked_card_is_declined_and_another_one_pays(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000002")
         declined = await caller.pay(path, LOCKED_CARD)
         assert declined.state == "declined"
@@ -68,7 +68,7 @@ async def test_a_locked_card_is_declined_and_another_one_pays(database_url: str)
 
 async def test_used_up_attempts_end_the_round_with_the_last_reason(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000003")
         for _ in range(2):
             assert (await caller.pay(path, LOCKED_CARD)).state == "declined"
@@ -85,7 +85,7 @@ async def test_used_up_attempts_end_the_round_with_the_last_reason(database_url:
 
 async def test_leaving_after_a_decline_tells_its_reason(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000004")
         await caller.pay(path, sandbox_card("488"))
         left = await caller.form(f"{path}/leave", {}, {"origin": "http://gateway.test"})
@@ -99,7 +99,7 @@ async def test_leaving_after_a_decline_tells_its_reason(database_url: str) -> No
 
 async def test_leaving_without_an_attempt_is_told_under_the_rounds_own_id(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000005")
         await caller.form(f"{path}/leave", {}, {"origin": "http://gateway.test"})
         (told,) = await shop.wait(1)
@@ -110,7 +110,7 @@ async def test_leaving_without_an_attempt_is_told_under_the_rounds_own_id(databa
 
 async def test_a_failed_order_gets_a_new_round_and_can_be_paid(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         old_token = await caller.token("000000006")
         old_path = (await caller.open(old_token, "000000006")).headers["location"]
         await caller.form(f"{old_path}/leave", {}, {"origin": "http://gateway.test"})
@@ -127,7 +127,7 @@ async def test_a_failed_order_gets_a_new_round_and_can_be_paid(database_url: str
 async def test_an_undelivered_failure_is_withdrawn_by_a_new_round(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
         shop.status = 500
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000007")
         await caller.form(f"{path}/leave", {}, {"origin": "http://gateway.test"})
         await shop.wait(1)
@@ -144,7 +144,7 @@ async def test_an_undelivered_failure_is_withdrawn_by_a_new_round(database_url: 
 
 async def test_double_clicks_and_second_tabs_make_one_payment(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         token = await caller.token("000000008")
         paths = [(await caller.open(token, "000000008")).headers["location"] for _ in range(3)]
         answers = await asyncio.gather(*(caller.submit(path) for path in paths * 4))
@@ -165,7 +165,7 @@ async def test_a_two_stage_terminal_holds_the_amount(database_url: str) -> None:
         terminal = await Administration(gateway.store, SystemClock(), Ids()).add_terminal(
             CLIENT_ID, "Hotel", two_stage=True, attempts_max=1
         )
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000009", terminal=str(terminal.id))
         assert (await caller.pay(path)).state == "approved"
         await shop.wait(1)
@@ -178,7 +178,7 @@ async def test_a_two_stage_terminal_holds_the_amount(database_url: str) -> None:
 
 async def test_a_verification_takes_nothing(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000010", amount=0, paymentType="cardVerification")
         assert (await caller.pay(path)).state == "approved"
         (told,) = await shop.wait(1)
@@ -190,7 +190,7 @@ async def test_a_verification_takes_nothing(database_url: str) -> None:
 @pytest.mark.parametrize(("digit", "secure", "eci"), (("0", "yes", "05"), ("2", "no", "06"), ("3", "no", "07")))
 async def test_authentication_follows_the_card(database_url: str, digit: str, secure: str, eci: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         assert (
             await caller.pay(await caller.page("000000011"), sandbox_card(authentication=digit))
         ).state == "approved"
@@ -202,7 +202,7 @@ async def test_authentication_follows_the_card(database_url: str, digit: str, se
 
 async def test_a_slow_acquirer_shows_checking_and_then_the_truth(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url, acquirer_timeout_seconds=10) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000012")
         started = asyncio.get_running_loop().time()
         assert (await caller.submit(path, sandbox_card(line="1"))).status == 303
@@ -216,7 +216,7 @@ async def test_a_slow_acquirer_shows_checking_and_then_the_truth(database_url: s
 
 async def test_an_order_that_was_paid_stays_paid(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         await caller.pay(await caller.page("000000013"))
         await shop.wait(1)
         token = await caller.token("000000013", amount="999")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from tests.gateway import LOCKED_CARD, Caller, eventually, running_gateway, running_shop
+from tests.gateway import LOCKED_CARD, PatientCaller, eventually, running_gateway, running_shop
 from tolem.domain.message import MessageState
 from tolem.domain.order import OrderStatus
 from tolem.sandbox.cards import build_number
@@ -30,7 +30,7 @@ class MovedClock:
 async def test_the_deadline_ends_a_round_and_tells_the_shop(database_url: str) -> None:
     clock = MovedClock()
     async with running_shop() as shop, running_gateway(database_url, clock=clock) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000001")
         clock.offset = timedelta(minutes=20)
         assert (await caller.get(path)).state == "expired"
@@ -48,7 +48,7 @@ async def test_the_deadline_ends_a_round_and_tells_the_shop(database_url: str) -
 async def test_the_deadline_after_a_decline_tells_the_declines_reason(database_url: str) -> None:
     clock = MovedClock()
     async with running_shop() as shop, running_gateway(database_url, clock=clock) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000002")
         await caller.pay(path, LOCKED_CARD)
         clock.offset = timedelta(minutes=21)
@@ -61,7 +61,7 @@ async def test_the_deadline_after_a_decline_tells_the_declines_reason(database_u
 async def test_reopening_does_not_move_the_deadline(database_url: str) -> None:
     clock = MovedClock()
     async with running_gateway(database_url, clock=clock) as gateway:
-        caller = Caller(gateway.app)
+        caller = PatientCaller(gateway.app)
         token = await caller.token("000000003")
         await caller.open(token, "000000003")
         clock.offset = timedelta(minutes=15)
@@ -74,7 +74,7 @@ async def test_reopening_does_not_move_the_deadline(database_url: str) -> None:
 async def test_nothing_is_told_of_a_page_that_was_never_opened(database_url: str) -> None:
     clock = MovedClock()
     async with running_shop() as shop, running_gateway(database_url, clock=clock) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         await caller.token("000000004")
         clock.offset = timedelta(hours=3)
         path = await caller.page("000000005")
@@ -87,7 +87,7 @@ async def test_nothing_is_told_of_a_page_that_was_never_opened(database_url: str
 async def test_a_token_ends_after_two_hours_and_a_page_after_a_day(database_url: str) -> None:
     clock = MovedClock()
     async with running_gateway(database_url, clock=clock) as gateway:
-        caller = Caller(gateway.app)
+        caller = PatientCaller(gateway.app)
         token = await caller.token("000000006")
         clock.offset = timedelta(seconds=7199)
         path = (await caller.open(token, "000000006")).headers["location"]
@@ -100,7 +100,7 @@ async def test_a_token_ends_after_two_hours_and_a_page_after_a_day(database_url:
 
 async def test_another_amount_opens_a_new_round(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         token = await caller.token("000000007")
         old_path = (await caller.open(token, "000000007")).headers["location"]
         same = await caller.token("000000007", amount="100.00")
@@ -116,7 +116,7 @@ async def test_another_amount_opens_a_new_round(database_url: str) -> None:
 
 async def test_the_newest_tokens_links_and_secret_count(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         token = await caller.token("000000008", secret_hash="first")
         path = (await caller.open(token, "000000008")).headers["location"]
         await caller.token("000000008", secret_hash="second")
@@ -127,12 +127,12 @@ async def test_the_newest_tokens_links_and_secret_count(database_url: str) -> No
 
 async def test_the_objects_links_count_only_where_the_token_names_none(database_url: str) -> None:
     async with running_shop() as shop, running_shop() as thief, running_gateway(database_url) as gateway:
-        named = Caller(gateway.app, shop.url)
+        named = PatientCaller(gateway.app, shop.url)
         token = await named.token("000000009")
         path = (await named.open(token, "000000009", postLink=thief.url)).headers["location"]
         await named.pay(path)
         await shop.wait(1)
-        unnamed = Caller(gateway.app)
+        unnamed = PatientCaller(gateway.app)
         token = await unnamed.token("000000010")
         path = (await unnamed.open(token, "000000010", postLink=shop.url)).headers["location"]
         await unnamed.pay(path)
@@ -142,7 +142,7 @@ async def test_the_objects_links_count_only_where_the_token_names_none(database_
 
 async def test_a_later_token_without_links_costs_nobody_the_notification(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url) as gateway:
-        named, unnamed = Caller(gateway.app, shop.url), Caller(gateway.app)
+        named, unnamed = PatientCaller(gateway.app, shop.url), PatientCaller(gateway.app)
         for invoice, first in (("000000011", named), ("000000012", unnamed)):
             token = await first.token(invoice)
             wish = {} if first is named else {"postLink": shop.url}
@@ -156,7 +156,7 @@ async def test_a_later_token_without_links_costs_nobody_the_notification(databas
 
 async def test_nothing_of_an_order_changes_while_its_payment_is_open(database_url: str) -> None:
     async with running_shop() as shop, running_gateway(database_url, acquirer_timeout_seconds=10) as gateway:
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         token = await caller.token("000000013")
         path = (await caller.open(token, "000000013")).headers["location"]
         paying = asyncio.create_task(caller.pay(path, build_number(0, "0", "1")))
@@ -174,7 +174,7 @@ async def test_a_failure_on_its_way_holds_back_the_success_and_is_not_sent_again
     """Two processes on one database would otherwise let the shop finish with the older failure."""
     async with running_shop() as shop, running_gateway(database_url) as gateway:
         shop.status, shop.seconds = 500, 1.0
-        caller = Caller(gateway.app, shop.url)
+        caller = PatientCaller(gateway.app, shop.url)
         path = await caller.page("000000014")
         await caller.form(f"{path}/leave", {}, {"origin": "http://gateway.test"})
         await asyncio.sleep(0.3)  # the shop has it, and takes its time
