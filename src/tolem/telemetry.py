@@ -28,18 +28,18 @@ recoveries_total = Counter("tolem_recoveries_total", "Recovery steps, by the sta
 tries_total = Counter("tolem_notification_tries_total", "Tries to deliver a notification, by result", ("result",))
 faults_total = Counter("tolem_faults_total", "Unexpected faults answered with an incident number")
 messages_undelivered = Gauge(
-    "tolem_messages_undelivered", "Notifications not delivered yet", multiprocess_mode="livemax"
+    "tolem_messages_undelivered", "Notifications not delivered yet", multiprocess_mode="livemostrecent"
 )
 operations_open = Gauge(
-    "tolem_operations_open", "Acquirer operations without a known outcome", multiprocess_mode="livemax"
+    "tolem_operations_open", "Acquirer operations without a known outcome", multiprocess_mode="livemostrecent"
 )
 operations_oldest_seconds = Gauge(
     "tolem_operations_oldest_seconds",
     "Age of the oldest operation without a known outcome",
-    multiprocess_mode="livemax",
+    multiprocess_mode="livemostrecent",
 )
 operations_given_up = Gauge(
-    "tolem_operations_given_up", "Operations that wait for tolem resolve", multiprocess_mode="livemax"
+    "tolem_operations_given_up", "Operations that wait for tolem resolve", multiprocess_mode="livemostrecent"
 )
 
 
