@@ -244,7 +244,8 @@ def find_repeated(history: OrderHistory, payment: Payment, request: MoneyRequest
     open_operation = history.open_operation(payment.id)
     if open_operation is not None:
         is_same_kind = open_operation.kind is request.kind and open_operation.external_id == request.external_id
-        if is_same_kind and wanted in (None, open_operation.amount):
+        # A key of its own is a request of its own: joined, it would be forgotten, and its repeat would move money.
+        if is_same_kind and not request.idempotency_key and wanted in (None, open_operation.amount):
             return open_operation
         raise Refused(
             Refusal.IN_PROGRESS, f"a {open_operation.kind} of this payment is in progress; ask for its status first"
