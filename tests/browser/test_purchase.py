@@ -32,6 +32,7 @@ def card_posts(payer: Payer) -> list[Request]:
 async def pay_with(payer: Payer, **changes: object) -> None:
     """As the shop's button does, with other fields in the pay object."""
     wish = await payer.pay_object() | changes
+    await payer.page.wait_for_load_state()  # the library is there then
     await payer.page.evaluate("wish => halyk.pay(wish)", wish)
 
 
