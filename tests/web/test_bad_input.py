@@ -60,7 +60,8 @@ def assert_oauth_error(answer: Answer, status: int, error: str, words: str) -> N
         ({"terminal": "terminal"}, 400, "invalid_request", "UUID"),
         ({"amount": "-1"}, 400, "invalid_request", "plain decimal"),
         ({"amount": "1.001"}, 400, "invalid_request", "decimals"),
-        ({"amount": "1000000000000000"}, 400, "invalid_request", "amount"),
+        ({"amount": "1000000000000000"}, 400, "invalid_request", "is above 9999999999.99 KZT"),
+        ({"amount": "1" * 33}, 400, "invalid_request", "plain decimal"),
         ({"amount": "NaN"}, 400, "invalid_request", "plain decimal"),
         ({"amount": "1e3"}, 400, "invalid_request", "plain decimal"),
         ({"currency": "XYZ"}, 400, "invalid_request", "not known"),
@@ -153,6 +154,15 @@ async def test_browsers_may_ask_for_a_token(sqlite_url: str) -> None:
         assert answer.status == 204
         assert "POST" in answer.headers["access-control-allow-methods"]
         assert (await caller.get("/oauth2/token")).status == 405
+
+
+async def test_a_refusal_speaks_the_pay_objects_language(sqlite_url: str) -> None:
+    async with watched(sqlite_url) as caller:
+        token = await caller.token(INVOICE)
+        for language in ("rus", "ENG"):
+            answer = await caller.open(token, INVOICE, language=language, amount=99)
+            assert answer.status == 400
+            assert f'<html lang="{language[:2].lower()}"' in answer.text
 
 
 @pytest.mark.parametrize(

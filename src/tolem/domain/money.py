@@ -22,7 +22,7 @@ EXPONENTS = {
 AMOUNT_MAX = 999_999_999_999
 """Largest amount in minor units: ISO 8583 field 4 has 12 digits."""
 
-_AMOUNT = re.compile(r"(?P<whole>[0-9]{1,13})(?:\.(?P<fraction>[0-9]{1,6}))?", re.ASCII)
+_AMOUNT = re.compile(r"(?P<whole>[0-9]{1,32})(?:\.(?P<fraction>[0-9]{1,6}))?", re.ASCII)
 
 
 class InvalidAmount(ValueError):

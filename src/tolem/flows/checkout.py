@@ -34,7 +34,7 @@ from tolem.wire.pay_object import PayObject
 from tolem.wire.token import TERMINAL_ID
 
 VERIFICATION = "cardVerification"
-FLAGS_NOT_SPOKEN = {"isTransfer": "card transfers", "isAFT": "account funding", "isOCT": "payouts to cards"}
+FLAGS_NOT_SPOKEN = {"isTransfer": "a card transfer", "isAFT": "account funding", "isOCT": "a payout to a card"}
 
 
 class OpenedPage(NamedTuple):
@@ -93,7 +93,7 @@ class Checkout:
         """A pay object → the id of a new page of its order's round. Raises Refused where it contradicts the token."""
         for flag, service in FLAGS_NOT_SPOKEN.items():
             if flag in wish.flags:
-                raise Refused(Refusal.NOT_AVAILABLE, f"{service} are not available here", field=flag)
+                raise Refused(Refusal.NOT_AVAILABLE, f"{service} is not available here", field=flag)
         if wish.payment_type not in ("", VERIFICATION):
             raise Refused(
                 Refusal.NOT_AVAILABLE, f"paymentType {wish.payment_type!r} is not available here", field="paymentType"

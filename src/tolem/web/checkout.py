@@ -38,6 +38,7 @@ class PayformEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """POST of tolem's own library, GET of the bank's and its old copies. A refusal is a page that says why."""
+        language = ""
         try:
             if request.method == "POST":
                 fields = await request.form(PAYFORM_BODY_MAX)
@@ -47,12 +48,13 @@ class PayformEndpoint:
                 wish = parse_address(fields.get("params", ""), _flags(fields))
             else:
                 return method_not_allowed("GET, POST")
+            language = wish.language
             page_id = await self._checkout.open_page(wish)
         except PayObjectError as error:
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
-            return self._refuse(request, refused, "")
+            return self._refuse(request, refused, language)
         except Refused as refused:
-            return self._refuse(request, refused, "")
+            return self._refuse(request, refused, language)
         return redirect(PAGE_PREFIX + page_id)
 
     def _refuse(self, request: Request, refused: Refused, language: str) -> Response:
