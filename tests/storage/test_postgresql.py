@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
-from tests.gateway import eventually
 from tests.storage.build import (
     AT,
     TERMINAL_ID,
@@ -23,7 +22,7 @@ from tests.storage.build import (
     open_order,
     put,
 )
-from tests.storage.conftest import ask_database
+from tests.storage.conftest import ask_database, until_somebody_waits_for_a_lock
 from tolem.domain.history import MessageWithOrder, OrderHistory
 from tolem.domain.merchant import Merchant
 from tolem.domain.message import MessageState
@@ -217,14 +216,6 @@ async def test_a_message_is_read_again_once_its_order_is_locked(store: Store, po
     found: MessageWithOrder = await waiting
     assert found.record.state is MessageState.DELIVERED
     assert found.history.messages == {}
-
-
-async def until_somebody_waits_for_a_lock(postgres: str) -> None:
-    async def is_waiting() -> bool:
-        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        return await asyncio.to_thread(ask_database, postgres, waits) != []
-
-    await eventually(is_waiting)
 
 
 async def test_a_key_that_was_not_there_is_read_again_once_its_order_is_locked(store: Store, postgres: str) -> None:
