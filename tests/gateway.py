@@ -54,6 +54,8 @@ class Caller:
         self.app = app
         self.post_link = post_link
         self.address = "203.0.113.9"
+        self.gone = asyncio.Event()
+        """Set when it hangs up, whether it was answered or not."""
 
     async def call(
         self,
@@ -80,8 +82,8 @@ class Caller:
         async def receive() -> dict[str, Any]:
             if pieces:
                 return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
-            await asyncio.Event().wait()
-            raise AssertionError
+            await self.gone.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)

@@ -49,7 +49,8 @@ class Worker:
             task.cancel()
 
     async def _repeat(self, name: str, seconds: float, step: Callable[[], Awaitable[int]]) -> None:
-        """Steps until stopped; goes on at once while there is a backlog, and more slowly while steps fail."""
+        """Steps until stopped. `step` returns how much it got done: while that is something there may be a backlog, and
+        the next step follows at once; otherwise after `seconds`, and more slowly while steps fail."""
         pause = seconds
         while not self._stopping.is_set():
             try:

@@ -1,8 +1,9 @@
-"""An acquirer in a mood: the simulator's books stay true, what reaches the gateway does not."""
+"""An acquirer in a mood: the simulator's books stay true, what reaches the gateway does not. And a store in one."""
 
 import asyncio
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -10,6 +11,7 @@ from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, Stat
 from tolem.domain.card import Card, CardField, CardProblem
 from tolem.domain.payment import OperationKind
 from tolem.ids import Ids
+from tolem.storage.store import Overloaded, Store, Unavailable, Uncertain
 
 
 class Mood(StrEnum):
@@ -74,3 +76,43 @@ class MoodyAcquirer:
     async def close(self) -> None:
         """Closes the simulator."""
         await self.inner.close()
+
+
+class Fault(StrEnum):
+    """What becomes of one change."""
+
+    NONE = "none"
+    BUSY = "busy"  # refused, nothing is stored
+    LOST = "lost"  # nothing is stored, and nobody can tell
+    STORED = "stored"  # stored, and nobody can tell
+
+
+class MoodyStore:
+    """A store in front of a store: the next changes and readings fail as a test says, then all is well."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+        self.changes: list[Fault] = []
+        self.failing_finds = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def change(self, keys: Any, decide: Any) -> Any:
+        """As the store's, but for the faults."""
+        fault = self.changes.pop(0) if self.changes else Fault.NONE
+        if fault is Fault.BUSY:
+            raise Overloaded("5000 changes wait already")
+        if fault is Fault.LOST:
+            raise Uncertain("the connection was lost at COMMIT")
+        answer = await self._inner.change(keys, decide)
+        if fault is Fault.STORED:
+            raise Uncertain("the connection was lost at COMMIT")
+        return answer
+
+    async def find(self, key: Any) -> Any:
+        """As the store's, but for the faults."""
+        if self.failing_finds:
+            self.failing_finds -= 1
+            raise Unavailable("no connection to PostgreSQL")
+        return await self._inner.find(key)

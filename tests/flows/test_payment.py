@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.gateway import APPROVED_CARD, LOCKED_CARD, PatientCaller, eventually, running_gateway, running_shop
+from tests.merchant_api import service
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
 from tolem.domain.card import luhn_digit
@@ -212,6 +213,35 @@ async def test_a_slow_acquirer_shows_checking_and_then_the_truth(database_url: s
         await shop.wait(1)
         assert (await caller.get(path)).state == "approved"
         assert len((await history_of(gateway, "000000012")).payments) == 1
+
+
+@pytest.mark.parametrize("attempts_max", (1, 3))
+async def test_a_purchase_that_was_undone_has_failed_and_is_not_declined(database_url: str, attempts_max: int) -> None:
+    """The bank never got it and confirmed the reversal: nobody has said no, and every telling of it says so."""
+    async with running_shop() as shop, running_gateway(database_url) as gateway:
+        terminal = await Administration(gateway.store, SystemClock(), Ids()).add_terminal(
+            CLIENT_ID, "Kiosk", attempts_max=attempts_max
+        )
+        caller = PatientCaller(gateway.app, shop.url)
+        path = await caller.page("000000014", terminal=str(terminal.id))
+        is_last = attempts_max == 1
+        assert (await caller.pay(path, sandbox_card(line="3"))).state == ("failed" if is_last else "declined")
+        history = await gateway.store.find(keys.order_by_invoice(terminal.id, "000000014"))
+        assert history is not None
+        (payment,) = history.payments.values()
+        purchase, reversal = sorted(history.operations.values(), key=lambda operation: operation.id)
+        assert (payment.status, payment.reason_code, payment.authorized) == (PaymentStatus.FAILED, 458, 0)
+        assert (purchase.status, purchase.reason_code) == (OperationStatus.REVERSED, 458)
+        assert reversal.status is OperationStatus.APPROVED
+        server = await service(gateway.app, terminal=str(terminal.id))
+        by_id = (await server.get(f"/check-status/payment/transactionId/{payment.id}")).json()
+        by_invoice = await server.status("000000014")
+        assert (by_id["resultCode"], by_invoice["resultCode"]) == ("101", "101" if is_last else "107")
+        for told in (by_id["transaction"], by_invoice["transaction"]):
+            assert (told["statusName"], told["statusID"], told["reasonCode"]) == ("FAILED", "9", "458")
+        if is_last:
+            (notified,) = await shop.wait(1)
+            assert (notified["code"], notified["reasonCode"]) == ("error", 458)
 
 
 async def test_an_order_that_was_paid_stays_paid(database_url: str) -> None:

@@ -35,6 +35,8 @@ from tolem.storage import queries, schema, sweeps
 from tolem.storage.open import open_store
 
 CHARGES = (OperationKind.AUTHORIZE, OperationKind.PURCHASE)
+ENDS = {OperationStatus.REVERSED: PaymentStatus.FAILED, OperationStatus.DECLINED: PaymentStatus.DECLINED}
+"""What a payment comes to whose charge did not: undone is not declined."""
 
 
 class Books(NamedTuple):
@@ -154,7 +156,11 @@ def _check_states(payments: list[Payment], operations: list[Operation], ledger: 
     faults += [f"{o.kind} {o.id} is settled and still due" for o in operations if o.due_at is not None]
     successful = Counter(p.round_id for p in payments if p.status in SUCCESSFUL_STATUSES)
     faults += [f"round {round_id} has {n} successful payments" for round_id, n in successful.items() if n > 1]
+    by_id = {payment.id: payment for payment in payments}
     for operation in operations:
+        end = ENDS.get(operation.status) if operation.kind in CHARGES else None
+        if end is not None and by_id[operation.payment_id].status is not end:
+            faults.append(f"{operation.kind} is {operation.status}, its payment {by_id[operation.payment_id].status}")
         entry = ledger.get(operation.id)
         if operation.status is OperationStatus.REVERSED and (entry is None or entry.reversed_at is None):
             faults.append(f"{operation.kind} {operation.id} is reversed here, not at the acquirer")

@@ -9,10 +9,10 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from tolem.domain.card import Brand
-from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
+from tolem.domain.history import Event, OrderHistory, PageWithOrder, RequestKeyWithOrder, TokenWithOrder
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import Message, MessageKind, MessageState
-from tolem.domain.order import AccessToken, Order, OrderStatus, Page
+from tolem.domain.order import AccessToken, Order, OrderStatus, Page, RequestKey
 from tolem.domain.payment import (
     Operation,
     OperationKind,
@@ -102,6 +102,16 @@ def build_operation(payment: Payment, **changes: Any) -> Operation:
         created_at=AT,
     )
     return replace(operation, **changes)
+
+
+def build_request_key(operation: Operation, name: str = "key") -> RequestKey:
+    return RequestKey(
+        hash=hashlib.sha256(name.encode()).digest(),
+        order_id=operation.order_id,
+        operation_id=operation.id,
+        content_hash=hashlib.sha256(b"content").digest(),
+        expires_at=AT + timedelta(days=7),
+    )
 
 
 def build_message(order: Order, **changes: Any) -> Message:
@@ -222,3 +232,23 @@ async def pay(store: Store, invoice_id: str) -> bool:
         )
 
     return await store.change((keys.order_by_id(order_id),), record)
+
+
+async def capture_once(store: Store, invoice_id: str, key_name: str) -> UUID | None:
+    """One shop's call under a key, which whoever repeats it joins; None: refused, since another call has captured."""
+    found = await store.find(keys.order_by_invoice(TERMINAL_ID, invoice_id))
+    assert found is not None
+    (payment,) = found.payments.values()
+    operation = build_operation(payment, kind=OperationKind.CAPTURE, status=OperationStatus.APPROVED, due_at=None)
+    request_key = build_request_key(operation, f"{invoice_id} {key_name}")
+
+    def decide(history: OrderHistory | None, known: RequestKeyWithOrder | None) -> Decision[UUID | None]:
+        assert history is not None
+        if known is not None:
+            return Decision(known.record.operation_id)
+        if history.operations:
+            return Decision(None)
+        return Decision(operation.id, (operation, request_key))
+
+    named = (keys.order_by_id(found.order.id), keys.request_key_by_hash(request_key.hash))
+    return await store.change(named, decide)

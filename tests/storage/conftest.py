@@ -1,5 +1,6 @@
 """Migrated databases, one for each test: copies of one that was migrated once."""
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.gateway import eventually
 from tests.postgres import PostgresServer
 from tolem.storage.migrate import migrate
 from tolem.storage.open import open_store
@@ -79,3 +81,13 @@ def ask_database(url: str, statement: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url, autocommit=True) as server:
         cursor = server.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
+
+
+async def until_somebody_waits_for_a_lock(postgres: str) -> None:
+    """Returns once a statement of the database waits for a lock."""
+
+    async def is_waiting() -> bool:
+        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return await asyncio.to_thread(ask_database, postgres, waits) != []
+
+    await eventually(is_waiting)

@@ -17,6 +17,7 @@ def child(what: str, url: str) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-m", "tests.storage.child", what, url],
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY}"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import psycopg
@@ -14,16 +14,19 @@ from tests.storage.build import (
     TERMINAL_ID,
     build_merchant,
     build_message,
+    build_operation,
     build_order,
     build_payment,
+    build_request_key,
+    build_token,
     open_order,
     put,
 )
-from tests.storage.conftest import ask_database
+from tests.storage.conftest import ask_database, until_somebody_waits_for_a_lock
 from tolem.domain.history import MessageWithOrder, OrderHistory
 from tolem.domain.merchant import Merchant
 from tolem.domain.message import MessageState
-from tolem.domain.order import Order
+from tolem.domain.order import Order, RequestKey
 from tolem.storage import keys
 from tolem.storage.batch import Batch
 from tolem.storage.migrate import create_tables
@@ -31,7 +34,7 @@ from tolem.storage.open import open_store
 from tolem.storage.postgresql import PostgresEngine
 from tolem.storage.schema import tolem_schema
 from tolem.storage.statements import Query, Statements
-from tolem.storage.store import Decision, Overloaded, Store, Unavailable, Uncertain
+from tolem.storage.store import Decision, Key, Overloaded, Store, Unavailable, Uncertain
 
 CUT = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -213,6 +216,67 @@ async def test_a_message_is_read_again_once_its_order_is_locked(store: Store, po
     found: MessageWithOrder = await waiting
     assert found.record.state is MessageState.DELIVERED
     assert found.history.messages == {}
+
+
+async def test_a_key_that_was_not_there_is_read_again_once_its_order_is_locked(store: Store, postgres: str) -> None:
+    order = build_order()
+    operation = build_operation(build_payment(order))
+    request_key, unknown = build_request_key(operation), keys.request_key_by_hash(b"0" * 32)
+    await put(store, order)
+    text, encode = Statements(tolem_schema, "postgresql").insert[RequestKey]
+    async with await psycopg.AsyncConnection.connect(postgres) as rival:
+        await rival.execute("SELECT * FROM orders WHERE id = %s FOR UPDATE", (order.id,))
+        named: tuple[Key[Any], ...] = (
+            keys.order_by_id(order.id),
+            keys.request_key_by_hash(request_key.hash),
+            unknown,
+        )
+        waiting = store.change(named, lambda *found: Decision(found))
+        await until_somebody_waits_for_a_lock(postgres)
+        await rival.execute(text, encode(request_key))
+    history, found, nothing = await waiting
+    assert (found.record, found.history, nothing) == (request_key, history, None)
+    assert store.failed_batches == 0
+
+
+async def test_a_key_that_came_meanwhile_with_an_order_that_is_not_locked_is_decided_anew(
+    store: Store, postgres: str
+) -> None:
+    order, elsewhere = build_order("1"), build_order("2")
+    operation = build_operation(build_payment(elsewhere))
+    request_key = build_request_key(operation)
+    await put(store, order, elsewhere)
+    text, encode = Statements(tolem_schema, "postgresql").insert[RequestKey]
+    async with await psycopg.AsyncConnection.connect(postgres) as rival:
+        await rival.execute("SELECT * FROM orders WHERE id = %s FOR UPDATE", (order.id,))
+        named: tuple[Key[Any], ...] = (keys.order_by_id(order.id), keys.request_key_by_hash(request_key.hash))
+        waiting = store.change(named, lambda *found: Decision(found))
+        await until_somebody_waits_for_a_lock(postgres)
+        await rival.execute(text, encode(request_key))
+    _, found = await waiting
+    assert (found.record, found.history.order) == (request_key, elsewhere)
+
+
+async def test_only_what_may_have_come_is_read_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = build_order()
+    token = build_token(order)
+    await put(store, order, token)
+    queries: list[int] = []
+    fetch = store._engine.fetch
+
+    async def counted(asked: Sequence[Query]) -> Any:
+        queries.append(len(asked))
+        return await fetch(asked)
+
+    monkeypatch.setattr(store._engine, "fetch", counted)
+    by_id, children = keys.order_by_id(order.id), 3
+    for wanted, trips in (
+        ((by_id, keys.token_by_hash(token.hash)), [1, 1 + children]),
+        ((by_id, keys.token_by_hash(b"0" * 32)), [1, 1 + children + 1]),
+    ):
+        queries.clear()
+        await store.change(wanted, lambda *found: Decision(found))
+        assert queries == trips
 
 
 async def test_orders_are_locked_in_the_order_of_their_ids_and_children_read_later(store: Store) -> None:

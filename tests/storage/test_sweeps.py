@@ -1,6 +1,7 @@
 """What the sender and recovery claim, on both databases."""
 
 import asyncio
+import itertools
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,12 +22,13 @@ from tests.storage.build import (
 )
 from tests.storage.conftest import Ask
 from tolem.domain.message import Message, MessageState
-from tolem.domain.order import OrderStatus
-from tolem.domain.payment import OperationStatus, PaymentStatus
+from tolem.domain.order import Order, OrderStatus
+from tolem.domain.payment import OperationKind, OperationStatus, Payment, PaymentStatus
 from tolem.storage import keys, queries, sweeps
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Decision, Store
+from tolem.storage.sweeps import DueHold
 
 MINUTE = timedelta(minutes=1)
 OURS = 7
@@ -177,6 +179,26 @@ async def test_due_rounds_are_open_overdue_and_without_an_open_payment(store: St
     await put(store, overdue, longer, paying, *others, build_payment(paying), declined)
     assert await sweeps.due_rounds(store, now=AT, limit=10) == [longer.id, overdue.id]
     assert await sweeps.due_rounds(store, now=AT, limit=1) == [longer.id]
+
+
+async def test_due_holds_come_longest_overdue_first_and_go_on_where_one_stopped(store: Store) -> None:
+    def held(hold_expires_at: datetime | None, **changes: Any) -> tuple[Order, Payment]:
+        order = build_order(str(next(numbers)), status=OrderStatus.PAID)
+        paid = {"status": PaymentStatus.AUTHORIZED, "authorized": 1, "hold_expires_at": hold_expires_at}
+        return order, build_payment(order, **paid | changes)
+
+    numbers = itertools.count()
+    last, first, tie, busy = (held(AT - gap * MINUTE) for gap in (1, 3, 1, 2))
+    others = (held(AT + MINUTE), held(None))
+    moving = build_operation(busy[1], kind=OperationKind.CAPTURE)
+    await put(store, *(record for pair in (last, first, tie, busy, *others) for record in pair), moving)
+    expected = [
+        DueHold(AT - gap * MINUTE, payment.id, order.id) for gap, (order, payment) in ((3, first), (1, last), (1, tie))
+    ]
+    assert await sweeps.due_holds(store, now=AT, limit=10) == expected
+    assert await sweeps.due_holds(store, now=AT, limit=2) == expected[:2]
+    for number, hold in enumerate(expected, start=1):
+        assert await sweeps.due_holds(store, now=AT, limit=10, after=hold) == expected[number:]
 
 
 async def test_expired_tokens_and_pages_are_purged(store: Store, ask: Ask) -> None:

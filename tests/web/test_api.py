@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -154,7 +154,8 @@ class Operator:
     def __init__(self, outcome: MoneyResult | Exception) -> None:
         self.outcome = outcome
 
-    async def move(self, bearer: Any, request: Any) -> MoneyResult:
+    async def move(self, bearer: Any, request: Any, is_heard: Callable[[], bool]) -> MoneyResult:
+        assert is_heard()
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -185,7 +186,7 @@ def shop_of(outcome: MoneyResult | Exception, error: Exception | None = None) ->
         (MoneyResult(True, True), 200, 0, ""),
         (MoneyResult(True, False, 466), 400, 466, "Declined, call your bank"),
         (MoneyResult(False), 503, 454, "ask the status"),
-        (Overloaded("away"), 503, 454, "ask the status"),  # the outcome itself may not have been stored
+        (Overloaded("away"), 503, 461, "nothing was asked of the acquirer; try again"),
         (Refused(Refusal.IN_PROGRESS, "why"), 409, 100, "why"),
         (Refused(Refusal.KEY_REUSED, "why"), 409, 100, "why"),
         (Refused(Refusal.WRONG_STATE, "why"), 400, 100, "why"),

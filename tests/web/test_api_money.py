@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
-from tests.flows.moody import Mood
-from tests.flows.test_operations import CAPTURE, INVOICE, REFUND, MovedClock, Till, paid_till
+from tests.flows.moody import Fault, Mood
+from tests.flows.test_operations import CAPTURE, INVOICE, REFUND, MovedClock, paid_till
 from tests.gateway import Caller, eventually
 from tests.merchant_api import ShopServer, assert_error, paid_shop, service, snapshot, stranger
 
+from tolem.acquirers.base import AcquirerAnswer, AcquirerRequest
 from tolem.clock import SystemClock
 from tolem.flows.administration import Administration
 from tolem.flows.tokens import TOKEN_LIFETIME
@@ -88,19 +89,97 @@ async def test_a_decline_tells_the_acquirers_reason(database_url: str) -> None:
         assert (await shop.operate(till.payment_id, "refund", amount="20")).status == 200
 
 
+async def test_a_store_that_takes_nothing_is_told_as_busy(database_url: str) -> None:
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        before, store = await snapshot(till), till.in_moods()
+        store.changes = [Fault.BUSY]
+        answer = await shop.operate(till.payment_id, "refund", amount="40")
+        assert_error(answer, 503, "nothing was asked of the acquirer; try again", code=461)
+        assert answer.headers["retry-after"] == "1"
+        store.failing_finds = 1
+        assert_error(await shop.operate(till.payment_id, "refund", amount="40"), 503, "try again", code=461)
+        assert (await snapshot(till), till.acquirer.count(REFUND)) == (before, 0)
+        assert (await shop.operate(till.payment_id, "refund", amount="40")).status == 200
+
+
+@pytest.mark.parametrize("fault", (Fault.LOST, Fault.STORED))
+async def test_a_store_that_does_not_say_what_it_took_is_told_as_in_progress(database_url: str, fault: Fault) -> None:
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        store = till.in_moods()
+        store.changes = [fault, Fault.BUSY]
+        answer = await shop.operate(till.payment_id, "refund", amount="40")
+        assert_error(answer, 503, "ask the status", code=454)
+        assert answer.headers["retry-after"] == "5"
+        await eventually(till.is_settled)
+        store.changes = [fault]
+        assert (await shop.operate(till.payment_id, "refund", amount="40")).status == 200
+        assert (await shop.status())["transaction"]["payoutAmount"] == 40
+        assert till.acquirer.count(REFUND) == 1
+
+
+async def test_the_same_amount_under_different_keys(database_url: str) -> None:
+    """Refused while another is open, each moves money once, each is answered as the first time."""
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        path = f"/operation/{till.payment_id}/refund"
+        till.acquirer.feel(REFUND, Mood.LOST)
+        first = asyncio.ensure_future(shop.post(path, {"amount": 20}, idempotency_key="return-1"))
+        await eventually(till.has_open)
+        for key in ("return-2", "return-3"):
+            assert_error(await shop.post(path, {"amount": 20}, idempotency_key=key), 409, "in progress")
+        assert_error(await shop.post(path, {"amount": 20}), 409, "in progress")
+        assert (await first).status == 503
+        await eventually(till.is_settled)
+        for _ in range(2):
+            for key in ("return-1", "return-2", "return-3"):
+                answer = await shop.post(path, {"amount": 20}, idempotency_key=key)
+                assert (answer.status, answer.json()) == (200, {"code": 0, "message": ""})
+        assert (await shop.status())["transaction"]["payoutAmount"] == 60
+        assert till.acquirer.count(REFUND) == 3
+
+
+@pytest.mark.parametrize("goes_away", (True, False))
+async def test_a_shop_that_hung_up_before_it_was_told_may_ask_again(database_url: str, goes_away: bool) -> None:
+    """Its patience is shorter than the acquirer's: it was told nothing, so the repeat moves nothing."""
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        asked, answered = asyncio.Event(), asyncio.Event()
+        send = till.acquirer.inner.send
+
+        async def send_slowly(request: AcquirerRequest) -> AcquirerAnswer:
+            asked.set()
+            await answered.wait()
+            return await send(request)
+
+        till.acquirer.inner.send = send_slowly  # type: ignore[method-assign]
+        impatient = await service(till.gateway.app, terminal=str(till.terminal.id))
+        call = asyncio.ensure_future(impatient.operate(till.payment_id, "refund", amount="40"))
+        await asked.wait()
+        if goes_away:
+            impatient.caller.gone.set()
+        answered.set()
+        assert (await call).status == 200
+        assert (await shop.operate(till.payment_id, "refund", amount="40")).status == 200
+        told = (await shop.status())["transaction"]["payoutAmount"]
+        assert (told, till.acquirer.count(REFUND)) == ((40, 1) if goes_away else (80, 2))
+
+
+async def test_a_decline_that_came_late_may_be_tried_again(database_url: str) -> None:
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        till.acquirer.feel(REFUND, Mood.UNSURE)
+        assert_error(await shop.operate(till.payment_id, "refund", amount="20.66"), 503, "ask the status", code=454)
+        await eventually(till.is_settled)
+        assert_error(await shop.operate(till.payment_id, "refund", amount="20.66"), 400, code=466)
+        assert till.acquirer.count(REFUND) == 2
+
+
 async def test_another_operation_meanwhile_is_refused(database_url: str) -> None:
     async with paid_shop(database_url, two_stage=False) as (till, shop):
         till.acquirer.feel(REFUND, Mood.LOST)
         first = asyncio.ensure_future(shop.operate(till.payment_id, "refund", amount="40"))
-        await eventually(lambda: _has_open(till))
+        await eventually(till.has_open)
         assert_error(await shop.operate(till.payment_id, "refund", amount="50"), 409, "in progress")
         assert (await first).status == 503
         await eventually(till.is_settled)
         assert (await till.payment()).refunded == 4_000
-
-
-async def _has_open(till: Till) -> bool:
-    return (await till.history()).open_operation(till.payment_id) is not None
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The operation that a reversal, capture, void or refund is about."""
     external_id: str = ""
     """The shop's own key of this refund; unique within the payment unless empty."""
+    is_keyed: bool = False
+    """True: asked for under an Idempotency-Key, so only that key repeats it."""
+    is_whole: bool = False
+    """True: all that there was to capture, void or refund. A call without an amount repeats only such a one."""
     cause: str = ""
     """Who asked for it, where it was not the payer: `shop`, `hold expired`."""
     reason_code: int = 0
@@ -179,7 +183,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
     """Real time from which recovery may take it up; None once it is settled, or given up to people."""
     doubted_at: datetime | None = None
-    """When its caller was told "in progress": a repeat within a day returns its result and moves nothing."""
+    """Since when its caller may not know its result; None: told it. Of a capture, void or refund without a key a
+    repeat within a day then returns the result and moves nothing."""
     alerted_at: datetime | None = None
     """When recovery gave it up: it stays open and waits for `tolem resolve`."""
     created_at: datetime

@@ -4,32 +4,39 @@ import asyncio
 
 from tolem.clock import Clock
 from tolem.domain.errors import Refused
-from tolem.flows.operations import Operations
+from tolem.flows.operations import MoneyResult, Operations
 from tolem.storage import sweeps
 from tolem.storage.store import Store
+from tolem.storage.sweeps import DueHold
 from tolem.telemetry import log
 
 BATCH = 32
 
 
 class Holds:
-    """One step over what is due; `worker` repeats it."""
+    """One step over what is due; `worker` repeats it.
+
+    Steps go through all that is due before they begin anew, so a hold that can't be released keeps no other waiting.
+    """
 
     def __init__(self, store: Store, clock: Clock, operations: Operations) -> None:
         self._store = store
         self._clock = clock
         self._operations = operations
+        self._last: DueHold | None = None
+        """Where the next step goes on; None: at the longest overdue."""
 
     async def step(self) -> int:
-        """Voids the holds that have expired. How many were taken up."""
-        due = await sweeps.due_holds(self._store, now=self._clock.now(), limit=BATCH)
+        """Voids the next holds that have expired. How many of these voids have an outcome: 0 also if all were refused,
+        failed, or wait for recovery."""
+        due = await sweeps.due_holds(self._store, now=self._clock.now(), limit=BATCH, after=self._last)
+        self._last = due[-1] if len(due) == BATCH else None
         results = await asyncio.gather(
-            *(self._operations.release_hold(order_id, payment_id) for order_id, payment_id in due),
-            return_exceptions=True,
+            *(self._operations.release_hold(hold.order_id, hold.payment_id) for hold in due), return_exceptions=True
         )
-        for (_, payment_id), result in zip(due, results, strict=True):
+        for hold, result in zip(due, results, strict=True):
             if isinstance(result, Refused):  # captured or voided by the shop meanwhile
-                log.info("hold_kept", payment=str(payment_id), reason=result.message)
+                log.info("hold_kept", payment=str(hold.payment_id), reason=result.message)
             elif isinstance(result, Exception):
-                log.error("hold_release_failed", payment=str(payment_id), exc_info=result)
-        return len(due)
+                log.error("hold_release_failed", payment=str(hold.payment_id), exc_info=result)
+        return sum(isinstance(result, MoneyResult) and result.is_settled for result in results)

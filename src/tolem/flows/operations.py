@@ -2,14 +2,15 @@
 
 At most one such operation of a payment is open. A caller that repeats itself joins what is there instead of moving
 money again: by its Idempotency-Key, by the refund's own key, by the open operation that it repeats, or, for a day, by
-one whose outcome it was not told.
+an approved one whose result it was not told. Until its caller is about to be told, every operation counts as untold.
 """
 
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -17,50 +18,26 @@ from msgspec.structs import replace
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.history import OrderHistory, RequestKeyWithOrder
 from tolem.domain.merchant import Terminal
-from tolem.domain.money import InvalidAmount, parse_amount, render_amount
 from tolem.domain.order import RequestKey
-from tolem.domain.payment import (
-    CARD_KINDS,
-    OPEN_OPERATIONS,
-    Operation,
-    OperationKind,
-    OperationStatus,
-    Payment,
-    PaymentStatus,
-)
+from tolem.domain.payment import OPEN_OPERATIONS, Operation, OperationKind, OperationStatus
+from tolem.flows import movements
 from tolem.flows.access import Access, Bearer
 from tolem.flows.acquiring import Acquiring
 from tolem.flows.directory import Directory
+from tolem.flows.movements import Draft, MoneyRequest
 from tolem.flows.outcome import HOLD_EXPIRED
 from tolem.flows.recovery import money_request
-from tolem.ids import rrn
 from tolem.storage import keys, queries
-from tolem.storage.store import Decision
+from tolem.storage.store import Decision, Key, Uncertain
 from tolem.telemetry import log, operations_total
 
-REFUND_LEAST = {"KZT": 1_000}
-"""Minor units: a refund is at least 10 KZT, or all that is left (docs/protocol.md §7)."""
+__all__ = ["MoneyRequest", "MoneyResult", "Operations"]
+
 KEY_LIFETIME = timedelta(days=7)
-REPEAT_LIFETIME = timedelta(hours=24)
-"""So long a repeat without a key returns the result of an operation whose caller was told "in progress"."""
+SHOP = "shop"
+"""`Operation.cause` of what a shop asked for."""
 JOIN_SECONDS = 0.1
 """Gap between two looks at an operation that another caller, or another process, is running."""
-
-
-class MoneyRequest(NamedTuple):
-    """What a shop asks for."""
-
-    kind: OperationKind
-    """capture, void or refund."""
-    payment_id: UUID
-    amount: str | None
-    """Decimal text; None: all that there is."""
-    external_id: str
-    """The shop's own key of a refund; empty: none."""
-    idempotency_key: str
-    """Empty: none."""
-    content: bytes
-    """All that was asked for: the same key with other content is refused."""
 
 
 class MoneyResult(NamedTuple):
@@ -74,9 +51,16 @@ class MoneyResult(NamedTuple):
 
 
 class _Taken(NamedTuple):
+    """What a request came to when it was reserved."""
+
     operation: Operation
     currency: str
     is_new: bool
+    """False: it is another call's, whose result counts for this one, too."""
+
+
+_Decide: TypeAlias = Callable[..., Decision[_Taken]]
+"""From the order's history, and what else was asked for, to what is reserved or joined. Raises Refused."""
 
 
 class Operations:
@@ -87,50 +71,128 @@ class Operations:
         self._directory = directory
         self._access = access
 
-    async def move(self, bearer: Bearer, request: MoneyRequest) -> MoneyResult:
-        """Captures, voids or refunds. Raises Refused; nothing has changed then."""
+    async def move(
+        self, bearer: Bearer, request: MoneyRequest, is_heard: Callable[[], bool] = lambda: True
+    ) -> MoneyResult:
+        """Captures, voids or refunds. Raises Refused or Overloaded: nothing has changed and nothing was asked then.
+
+        `is_heard`: asked when the result is there; False: its caller has gone away and will not be told.
+        """
         acquiring = self._acquiring
         order_id = await queries.find_order_id(acquiring.store, request.payment_id)
         history = await acquiring.store.find(keys.order_by_id(order_id)) if order_id else None
         if history is None:
             raise Refused(Refusal.NOT_FOUND, "there is no such payment", "id")
         terminal = await self._access.check_money(bearer, history)
-        return await acquiring.finish(
-            self._move(history.order.id, terminal, request, bearer.merchant.client_id, "shop")
-        )
+        client_id = bearer.merchant.client_id
+        return await acquiring.finish(self._move(history.order.id, terminal, request, client_id, is_heard))
 
     async def release_hold(self, order_id: UUID, payment_id: UUID) -> MoneyResult:
-        """Voids a hold that has expired; nobody asked for it."""
+        """Voids a hold that has expired; nobody asked for it, so it repeats nothing. Raises Refused if it is not due,
+        or another operation of the payment is open."""
         history = await self._acquiring.store.find(keys.order_by_id(order_id))
         if history is None:
             raise LookupError(f"order {order_id} is not stored")
         terminal = await self._directory.get_terminal(history.order.terminal_id)
-        request = MoneyRequest(OperationKind.VOID, payment_id, None, "", "", b"")
-        return await self._move(order_id, terminal, request, "", HOLD_EXPIRED)
+        draft = self._draft()
+
+        def decide(history: OrderHistory) -> Decision[_Taken]:
+            payment = history.payments[payment_id]
+            movements.check_release(history, payment, draft.at)
+            operation = movements.prepare(
+                history, payment, OperationKind.VOID, payment.authorized, draft, cause=HOLD_EXPIRED
+            )
+            return Decision(_Taken(operation, payment.currency, True), (operation,))
+
+        return await self._run(order_id, terminal, draft, (keys.order_by_id(order_id),), decide, lambda: True)
 
     async def _move(
-        self, order_id: UUID, terminal: Terminal, request: MoneyRequest, client_id: str, cause: str
+        self,
+        order_id: UUID,
+        terminal: Terminal,
+        request: MoneyRequest,
+        client_id: str,
+        is_heard: Callable[[], bool],
     ) -> MoneyResult:
-        started = time.perf_counter()
-        acquiring = self._acquiring
-        taken = await self._reserve(order_id, terminal, request, client_id, cause)
+        draft = self._draft()
+        is_keyed = bool(request.idempotency_key)
+        content_hash = hashlib.sha256(request.content).digest()
+        key_hash = hashlib.sha256(f"{client_id}\n{request.idempotency_key}".encode()).digest()
+        named: tuple[Key[Any], ...] = (keys.order_by_id(order_id),)
+        if is_keyed:
+            named += (keys.request_key_by_hash(key_hash),)
+
+        def remember(operation: Operation) -> tuple[RequestKey, ...]:
+            """Whatever a key was answered with, its repeat is."""
+            if not is_keyed:
+                return ()
+            request_key = RequestKey(
+                hash=key_hash,
+                order_id=order_id,
+                operation_id=operation.id,
+                content_hash=content_hash,
+                expires_at=draft.at + KEY_LIFETIME,
+            )
+            return (request_key,)
+
+        def decide(history: OrderHistory, known: RequestKeyWithOrder | None = None) -> Decision[_Taken]:
+            payment = history.payments[request.payment_id]
+            if known is not None:
+                if known.record.content_hash != content_hash:
+                    raise Refused(
+                        Refusal.KEY_REUSED, "this Idempotency-Key was used for another request", "Idempotency-Key"
+                    )
+                return Decision(_Taken(history.operations[known.record.operation_id], payment.currency, False))
+            same = movements.find_repeated(history, payment, request, draft.at)
+            if same is not None:
+                return Decision(_Taken(same, payment.currency, False), remember(same))
+            amount = movements.check(payment, request, draft.at)
+            operation = movements.prepare(
+                history,
+                payment,
+                request.kind,
+                amount,
+                draft,
+                cause=SHOP,
+                external_id=request.external_id,
+                is_keyed=is_keyed,
+                # Until its caller is told: whatever ends this process before that, a repeat finds the operation.
+                doubted_at=None if is_keyed or request.external_id else draft.at,
+            )
+            return Decision(_Taken(operation, payment.currency, True), (operation, *remember(operation)))
+
+        return await self._run(order_id, terminal, draft, named, decide, is_heard)
+
+    async def _run(
+        self,
+        order_id: UUID,
+        terminal: Terminal,
+        draft: Draft,
+        named: Sequence[Key[Any]],
+        decide: _Decide,
+        is_heard: Callable[[], bool],
+    ) -> MoneyResult:
+        """Reserve, call and record, or wait for whoever does. Raises Refused or Overloaded as long as nothing is
+        reserved; afterwards whatever fails is answered with "in progress"."""
+        acquiring, started = self._acquiring, time.perf_counter()
+        taken = await self._reserve(order_id, draft, named, decide)
+        if taken is None:
+            return MoneyResult(is_settled=False)
         operation = taken.operation
         try:
-            if taken.is_new:
-                answer = await acquiring.exchange(money_request(operation, terminal, taken.currency))
-                await acquiring.record(operation, taken.currency, terminal, answer)
-            result = await self._wait(operation, is_new=taken.is_new)
+            result = await (self._perform(taken, terminal, is_heard) if taken.is_new else self._wait(operation))
         except Exception as error:
-            # Reserved, so it may happen, or has happened: whatever failed since, its caller hears "in progress".
             log.error("operation_interrupted", operation=str(operation.id), kind=operation.kind, exc_info=error)
             result = MoneyResult(is_settled=False, external_id=operation.external_id)
-            await self._doubt(operation)
+        if not taken.is_new and not result.is_settled:
+            await self._set_doubt(operation, acquiring.clock.now())
         outcome = "unknown" if not result.is_settled else "approved" if result.is_approved else "declined"
-        operations_total.labels(operation.kind, outcome).inc()
+        if taken.is_new:
+            operations_total.labels(operation.kind, outcome).inc()
         log.info(
             "operation",
             order=str(order_id),
-            payment=str(request.payment_id),
+            payment=str(operation.payment_id),
             operation=str(operation.id),
             kind=operation.kind,
             outcome=outcome,
@@ -139,195 +201,79 @@ class Operations:
         )
         return result
 
-    async def _reserve(
-        self, order_id: UUID, terminal: Terminal, request: MoneyRequest, client_id: str, cause: str
-    ) -> _Taken:
-        acquiring = self._acquiring
-        at = acquiring.clock.now()
-        operation_id, stan = acquiring.ids.new(), acquiring.ids.stan()
-        due_at = acquiring.clock.real_now() + acquiring.first_recovery
-        content_hash = hashlib.sha256(request.content).digest()
-        key_hash = hashlib.sha256(f"{client_id}\n{request.idempotency_key}".encode()).digest()
+    async def _reserve(self, order_id: UUID, draft: Draft, named: Sequence[Key[Any]], decide: _Decide) -> _Taken | None:
+        """None: it could not be learned whether it is stored. Nothing was sent; recovery does, if it is there."""
+        store = self._acquiring.store
 
-        def decide(history: OrderHistory | None, known: RequestKeyWithOrder | None) -> Decision[_Taken]:
+        def decide_once(history: OrderHistory | None, *others: Any) -> Decision[_Taken]:
             if history is None:
                 raise LookupError(f"order {order_id} is not stored")
-            payment = history.payments[request.payment_id]
-            if request.idempotency_key and known is not None:
-                if known.record.content_hash != content_hash:
-                    raise Refused(
-                        Refusal.KEY_REUSED, "this Idempotency-Key was used for another request", "Idempotency-Key"
-                    )
-                return Decision(_Taken(history.operations[known.record.operation_id], payment.currency, False))
-            same = find_repeated(history, payment, request, at)
-            if same is not None:
-                return Decision(_Taken(same, payment.currency, False))
-            amount = _check(payment, request, at, cause)
-            operation = Operation(
-                id=operation_id,
-                order_id=order_id,
-                payment_id=payment.id,
-                kind=request.kind,
-                status=OperationStatus.PREPARED,
-                amount=amount,
-                stan=stan,
-                rrn=rrn(at, stan),
-                original_id=_original(history, payment).id,
-                external_id=request.external_id,
-                cause=cause,
-                due_at=due_at,
-                created_at=at,
-            )
-            writes: tuple[Operation | RequestKey, ...] = (operation,)
-            if request.idempotency_key:
-                writes += (
-                    RequestKey(
-                        hash=key_hash,
-                        order_id=order_id,
-                        operation_id=operation_id,
-                        content_hash=content_hash,
-                        expires_at=at + KEY_LIFETIME,
-                    ),
-                )
-            return Decision(_Taken(operation, payment.currency, True), writes)
+            stored = history.operations.get(draft.id)
+            if stored is not None:
+                is_new = stored.status is OperationStatus.PREPARED  # otherwise recovery was faster
+                return Decision(_Taken(stored, history.payments[stored.payment_id].currency, is_new))
+            return decide(history, *others)
 
-        named = (keys.order_by_id(order_id), keys.request_key_by_hash(key_hash))
         try:
-            return await acquiring.store.change(named, decide)
+            return await store.change(named, decide_once)
+        except Uncertain:
+            log.warning("reservation_uncertain", operation=str(draft.id))
+        try:
+            # The lost commit held the order's lock until it ended. Whoever has the lock sees what became of it: the
+            # operation is found by its id, or it never comes and is reserved now.
+            return await store.change(named, decide_once)
         except Refused:
-            # The key is read before the order is locked: another process may have stored it and moved all there was.
-            if not request.idempotency_key or await acquiring.store.find(named[1]) is None:
-                raise
-            return await acquiring.store.change(named, decide)
+            raise
+        except Exception as error:
+            log.error("reservation_unknown", operation=str(draft.id), exc_info=error)
+            return None
 
-    async def _wait(self, operation: Operation, *, is_new: bool) -> MoneyResult:
-        """The operation's result, once it is there; unknown if it is not in time, and its caller will hear so."""
-        acquiring = self._acquiring
-        deadline = asyncio.get_running_loop().time() + (0 if is_new else acquiring.limits.exchange_seconds)
-        while True:
-            history = await acquiring.store.find(keys.order_by_id(operation.order_id))
-            if history is None:
-                raise LookupError(f"order {operation.order_id} is not stored")
-            now = history.operations[operation.id]
-            if now.status not in OPEN_OPERATIONS:
-                is_approved = now.status is OperationStatus.APPROVED
-                return MoneyResult(True, is_approved, now.reason_code, now.external_id)
-            if asyncio.get_running_loop().time() >= deadline:
-                await self._doubt(now)
-                return MoneyResult(is_settled=False, external_id=now.external_id)
+    async def _perform(self, taken: _Taken, terminal: Terminal, is_heard: Callable[[], bool]) -> MoneyResult:
+        """The exchange, its outcome as it is stored, and that the caller is told."""
+        operation, currency, _ = taken
+        answer = await self._acquiring.exchange(money_request(operation, terminal, currency))
+        await self._acquiring.record(operation, currency, terminal, answer)
+        result = await self._look(operation)
+        if result.is_settled and operation.doubted_at is not None and is_heard():
+            await self._set_doubt(operation, None)
+        return result
+
+    async def _wait(self, operation: Operation) -> MoneyResult:
+        """The result of another call's operation, or that it is not there in time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._acquiring.limits.exchange_seconds
+        result = await self._look(operation)
+        while not result.is_settled and loop.time() < deadline:
             await asyncio.sleep(JOIN_SECONDS)
+            result = await self._look(operation)
+        return result
 
-    async def _doubt(self, operation: Operation) -> None:
-        """Its caller is told "in progress": noted, so that a repeat finds it even after it is settled."""
-        at = self._acquiring.clock.now()
+    async def _look(self, operation: Operation) -> MoneyResult:
+        """The operation's result as it is stored."""
+        history = await self._acquiring.store.find(keys.order_by_id(operation.order_id))
+        if history is None:
+            raise LookupError(f"order {operation.order_id} is not stored")
+        now = history.operations[operation.id]
+        if now.status in OPEN_OPERATIONS:
+            return MoneyResult(is_settled=False, external_id=now.external_id)
+        return MoneyResult(True, now.status is OperationStatus.APPROVED, now.reason_code, now.external_id)
+
+    async def _set_doubt(self, operation: Operation, doubted_at: datetime | None) -> None:
+        """Notes that a caller was told "in progress", or (None) that the one who reserved it learns the result, unless
+        somebody else was told "in progress" meanwhile."""
 
         def decide(history: OrderHistory | None) -> Decision[None]:
             now = history.operations[operation.id] if history else None
-            if now is None or now.doubted_at is not None:
+            if now is None or (doubted_at is None and now.doubted_at != operation.doubted_at):
                 return Decision(None)
-            return Decision(None, (replace(now, doubted_at=at),))
+            return Decision(None, (replace(now, doubted_at=doubted_at),))
 
-        await self._acquiring.store.change((keys.order_by_id(operation.order_id),), decide)
+        try:
+            await self._acquiring.store.change((keys.order_by_id(operation.order_id),), decide)
+        except Exception as error:  # no reason to keep from its caller what is known
+            log.error("doubt_not_stored", operation=str(operation.id), exc_info=error)
 
-
-def find_repeated(history: OrderHistory, payment: Payment, request: MoneyRequest, at: datetime) -> Operation | None:
-    """The operation that a request repeats. Raises Refused(IN_PROGRESS) if another one of the payment is open, and
-    KEY_REUSED if the refund's own key was used for another amount."""
-    wanted = _wanted(payment, request)
-    ours = [o for o in history.operations.values() if o.payment_id == payment.id and o.kind is request.kind]
-    if request.external_id:
-        for operation in ours:
-            if operation.external_id == request.external_id:
-                if request.amount is not None and wanted != operation.amount:
-                    raise Refused(Refusal.KEY_REUSED, "externalID was used for another amount", "externalID")
-                return operation
-    open_operation = history.open_operation(payment.id)
-    if open_operation is not None:
-        is_same_kind = open_operation.kind is request.kind and open_operation.external_id == request.external_id
-        # A key of its own is a request of its own: joined, it would be forgotten, and its repeat would move money.
-        if is_same_kind and not request.idempotency_key and wanted in (None, open_operation.amount):
-            return open_operation
-        raise Refused(
-            Refusal.IN_PROGRESS, f"a {open_operation.kind} of this payment is in progress; ask for its status first"
-        )
-    if request.idempotency_key or request.external_id:
-        return None
-    for operation in sorted(ours, key=lambda o: o.id, reverse=True):
-        is_recent = operation.doubted_at is not None and at - operation.doubted_at < REPEAT_LIFETIME
-        if is_recent and not operation.external_id and wanted in (None, operation.amount):
-            return operation
-    return None
-
-
-def _wanted(payment: Payment, request: MoneyRequest) -> int | None:
-    """The amount that a request is about, minor units; None: all, and nothing is left that could be meant."""
-    if request.amount is not None and request.kind is not OperationKind.VOID:
-        return parse_request_amount(request.amount, payment.currency)
-    if request.kind is OperationKind.REFUND:
-        return payment.captured - payment.refunded or None
-    return payment.authorized
-
-
-def parse_request_amount(text: str, currency: str) -> int:
-    """Decimal text of an API call → minor units. Raises Refused."""
-    try:
-        amount = parse_amount(text, currency)
-    except InvalidAmount as error:
-        raise Refused(Refusal.INVALID_REQUEST, str(error), "amount") from error
-    if amount == 0:
-        raise Refused(Refusal.INVALID_REQUEST, "amount must be above 0", "amount")
-    return amount
-
-
-def _check(payment: Payment, request: MoneyRequest, at: datetime, cause: str) -> int:
-    """The amount to move, in minor units. Raises Refused where status or totals forbid it."""
-    if request.kind is OperationKind.REFUND:
-        return _check_refund(payment, request.amount)
-    if payment.status is not PaymentStatus.AUTHORIZED:
-        raise Refused(
-            Refusal.WRONG_STATE, f"the payment is {payment.status}; only an authorized one can be {_PAST[request.kind]}"
-        )
-    if request.kind is OperationKind.VOID:
-        return payment.authorized
-    if payment.authorized == 0:
-        raise Refused(Refusal.WRONG_STATE, "a card verification holds nothing that could be captured")
-    if payment.hold_expires_at is not None and at >= payment.hold_expires_at and cause != HOLD_EXPIRED:
-        raise Refused(Refusal.WRONG_STATE, "the hold has expired and is being released")
-    if request.amount is None:
-        return payment.authorized
-    amount = parse_request_amount(request.amount, payment.currency)
-    if amount > payment.authorized:
-        raise _above(payment.authorized, payment.currency, "is held")
-    return amount
-
-
-def _check_refund(payment: Payment, text: str | None) -> int:
-    if payment.status is not PaymentStatus.CAPTURED:
-        raise Refused(Refusal.WRONG_STATE, f"the payment is {payment.status}; only a captured one can be refunded")
-    rest = payment.captured - payment.refunded
-    amount = rest if text is None else parse_request_amount(text, payment.currency)
-    if amount > rest:
-        raise _above(rest, payment.currency, "is left")
-    if amount < min(rest, REFUND_LEAST.get(payment.currency, 1)):
-        raise Refused(Refusal.INVALID_REQUEST, "a refund is at least 10 KZT, or all that is left", "amount")
-    return amount
-
-
-def _above(limit: int, currency: str, words: str) -> Refused:
-    text = f"amount is above the {render_amount(limit, currency)} {currency} that {words}"
-    return Refused(Refusal.INVALID_REQUEST, text, "amount")
-
-
-def _original(history: OrderHistory, payment: Payment) -> Operation:
-    """The authorize or purchase that made the payment."""
-    for operation in history.operations.values():
-        if (
-            operation.payment_id == payment.id
-            and operation.kind in CARD_KINDS
-            and operation.status is OperationStatus.APPROVED
-        ):
-            return operation
-    raise LookupError(f"payment {payment.id} has no approved authorize or purchase")
-
-
-_PAST = {OperationKind.CAPTURE: "captured", OperationKind.VOID: "cancelled"}
+    def _draft(self) -> Draft:
+        acquiring = self._acquiring
+        due_at = acquiring.clock.real_now() + acquiring.first_recovery
+        return Draft(acquiring.ids.new(), acquiring.ids.stan(), acquiring.clock.now(), due_at)

@@ -2,7 +2,8 @@
 
 Used by the store for changes, and for a single read by `find`. Loading goes in two steps: first keys → ids of roots,
 then the roots' locks, and in later statements, with newer snapshots, everything that hangs on them. A child joined into
-the locking statement would be as old as that statement, and an order would be charged twice.
+the locking statement would be as old as that statement, and an order would be charged twice. So would an idempotency
+key that was not there before the lock was waited for: it is read again, too.
 """
 
 from collections import defaultdict
@@ -16,6 +17,8 @@ from tolem.storage.mapping import Columns, Record, Schema
 from tolem.storage.statements import Query, Row, Rows, Statements
 
 Fetch: TypeAlias = Callable[[Sequence[Query]], Awaitable[list[list[Row]]]]
+Wanted: TypeAlias = dict[tuple[type[Record], Columns], set[Row]]
+"""The values that are asked for, by record and key."""
 
 
 class Conflict(Exception):
@@ -42,8 +45,8 @@ class Batch:
 
     async def load(self, keys: Iterable[Key[Any]], fetch: Fetch, *, lock: bool) -> None:
         """Reads what the keys name, in at most two round trips. `lock`: roots are locked in the order of their ids, and
-        what was read before the lock and may have changed is read again."""
-        wanted: dict[tuple[type[Record], Columns], set[Row]] = {}
+        what was read before the lock and may have changed, or come, while it was waited for is read again."""
+        wanted: Wanted = {}
         for kind, columns, value in keys:
             wanted.setdefault((kind, columns), set()).add(value)
         root_values: set[Row] = set()
@@ -52,8 +55,7 @@ class Batch:
         if wanted or not root_values:  # the transaction begins with the first round trip, even if it asks for nothing
             await self._load_first(wanted, root_values, fetch)
         if root_values:
-            again = {name: values for name, values in wanted.items() if lock and self._is_mutable_pointer(name[0])}
-            await self._load_roots(list(root_values), again, fetch, lock)
+            await self._load_roots(list(root_values), self._stale(wanted) if lock else {}, fetch, lock)
 
     def see(self, key: Key[Any]) -> Any:
         """What a decision gets for a key."""
@@ -158,8 +160,17 @@ class Batch:
         is_root = self._root is not None and kind is self._root.record
         return is_root or kind in self._schema.children or kind in self._schema.pointers
 
-    def _is_mutable_pointer(self, kind: type[Record]) -> bool:
-        return kind in self._schema.pointers and bool(self._schema.mapped[kind].mutable)
+    def _stale(self, wanted: Wanted) -> Wanted:
+        """What of the first reading must be read again under the roots' locks: pointers that may change, and those that
+        were not there, since whoever held the lock before may have stored them."""
+        stale: Wanted = {}
+        for (kind, columns), values in wanted.items():
+            if kind in self._schema.pointers:
+                may_change = bool(self._schema.mapped[kind].mutable)
+                again = values if may_change else values - self._found[kind][columns].keys()
+                if again:
+                    stale[kind, columns] = again
+        return stale
 
     def _put_root(self, record: Record, key: Any) -> None:
         root = self._root
@@ -172,9 +183,7 @@ class Batch:
         for columns, ids in self._root_ids.items():
             ids[_value_getter(columns)(record)] = key
 
-    async def _load_first(
-        self, wanted: dict[tuple[type[Record], Columns], set[Row]], root_values: set[Row], fetch: Fetch
-    ) -> None:
+    async def _load_first(self, wanted: Wanted, root_values: set[Row], fetch: Fetch) -> None:
         """Everything that is not a root, and the ids of roots; adds those to `root_values`."""
         select = self._statements.select
         root = self._root.record if self._root else None
@@ -214,13 +223,7 @@ class Batch:
                 if root_id is not None:
                     root_values.add((root_id,))
 
-    async def _load_roots(
-        self,
-        root_values: list[Row],
-        again: dict[tuple[type[Record], Columns], set[Row]],
-        fetch: Fetch,
-        lock: bool,
-    ) -> None:
+    async def _load_roots(self, root_values: list[Row], again: Wanted, fetch: Fetch, lock: bool) -> None:
         root = self._root
         assert root is not None  # noqa: S101 - for the type checker; the caller has looked
         select, decoders = self._statements.select, self._statements.decode
@@ -241,8 +244,9 @@ class Batch:
                     key = child_key_of(record)
                     known[key] = record
                     getattr(self._views[getattr(record, child.column)], child.attribute)[key] = record
-        for (kind, columns), rows in zip(again, others[len(root.children) :], strict=True):
-            self._found[kind][columns].clear()
+        for ((kind, columns), values), rows in zip(again.items(), others[len(root.children) :], strict=True):
+            for value in values:
+                self._found[kind][columns].pop(value, None)
             self._note_records(kind, columns, rows, None)
 
 

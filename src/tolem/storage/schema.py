@@ -238,6 +238,8 @@ operations = sa.Table(
     _needed("rrn", Text),
     Column("original_id", Id),
     _needed("external_id", Text),
+    _needed("is_keyed", Flag),
+    _needed("is_whole", Flag),
     _needed("cause", Text),
     _needed("reason_code", Integer),
     _needed("tries", Integer),

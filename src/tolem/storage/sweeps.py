@@ -15,7 +15,7 @@ from sqlalchemy.ext.compiler import compiles
 from tolem.domain.message import UNDELIVERED, Message, MessageState
 from tolem.domain.order import OrderStatus
 from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, OPEN_STATUSES, Operation
-from tolem.storage.columns import Instant, Texts
+from tolem.storage.columns import EPOCH, Id, Instant, Texts
 from tolem.storage.postgresql import instance_lock_class
 from tolem.storage.schema import (
     access_tokens,
@@ -30,6 +30,7 @@ from tolem.storage.schema import (
 )
 from tolem.storage.store import Store
 
+NIL = UUID(int=0)
 SCAN_MAX = 1_000
 """Due messages that one claim looks at: bounds its cost, however long the backlog is."""
 
@@ -43,6 +44,14 @@ class NextDue(NamedTuple):
     """Real time."""
     round: datetime | None
     """Business time."""
+
+
+class DueHold(NamedTuple):
+    """A hold that has expired and is not being moved."""
+
+    expires_at: datetime
+    payment_id: UUID
+    order_id: UUID
 
 
 async def claim_messages(
@@ -87,9 +96,11 @@ async def due_rounds(store: Store, *, now: datetime, limit: int) -> list[UUID]:
     return [row[0] for row in await store.select(_DUE_ROUNDS, now=now, limit=limit)]
 
 
-async def due_holds(store: Store, *, now: datetime, limit: int) -> list[tuple[UUID, UUID]]:
-    """Order and payment of holds that have expired and are not being moved, longest overdue first."""
-    return [(row[0], row[1]) for row in await store.select(_DUE_HOLDS, now=now, limit=limit)]
+async def due_holds(store: Store, *, now: datetime, limit: int, after: DueHold | None = None) -> list[DueHold]:
+    """Holds that have expired and are not being moved, longest overdue first; `after`: those behind that one."""
+    expires_at, payment_id = (after.expires_at, after.payment_id) if after else (EPOCH, NIL)
+    found = await store.select(_DUE_HOLDS, now=now, after_at=expires_at, after_id=payment_id, limit=limit)
+    return [DueHold(*row) for row in found]
 
 
 async def purge_tokens_pages(store: Store, *, before: datetime, limit: int) -> int:
@@ -263,9 +274,11 @@ _DUE_ROUNDS = (
     .limit(_number("limit"))
 )
 _DUE_HOLDS = (
-    sa.select(payments.c.order_id, payments.c.id)
+    sa.select(payments.c.hold_expires_at, payments.c.id, payments.c.order_id)
     .where(
         payments.c.hold_expires_at <= _instant("now"),
+        payments.c.hold_expires_at >= _instant("after_at"),
+        sa.or_(payments.c.hold_expires_at > _instant("after_at"), payments.c.id > sa.bindparam("after_id", type_=Id)),
         ~sa.exists().where(
             operations.c.payment_id == payments.c.id,
             operations.c.order_id == payments.c.order_id,
@@ -273,7 +286,7 @@ _DUE_HOLDS = (
             one_of(operations.c.kind, MONEY_KINDS),
         ),
     )
-    .order_by(payments.c.hold_expires_at)
+    .order_by(payments.c.hold_expires_at, payments.c.id)
     .limit(_number("limit"))
 )
 _PURGES = tuple(_purge(table) for table in (access_tokens, pages, request_keys))

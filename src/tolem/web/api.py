@@ -2,9 +2,11 @@
 
 Server to server, with a bearer token and without CORS: a browser has no business here. Every error has `code` and
 `message`; a question for the status also gets `resultCode`. Whatever leaves the outcome of a call open is answered with
-503 and code 454, never as a failure.
+503 and code 454, never as a failure. 503 and code 461 says that the call has not begun: the flow raises Overloaded only
+as long as nothing is reserved.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -135,10 +137,11 @@ class _Api:
                 )
         content = asked.content(kind, payment_id)
         money = MoneyRequest(kind, payment_id, asked.amount, asked.external_id, key, content)
+        gone = asyncio.ensure_future(request.until_gone())
         try:
-            return _answer_move(await self._operations.move(bearer, money))
-        except Overloaded:  # what could not be stored may be an outcome: the money may have moved
-            return _answer_move(MoneyResult(is_settled=False))
+            return _answer_move(await self._operations.move(bearer, money, lambda: not gone.done()))
+        finally:
+            gone.cancel()
 
     async def _authenticate(self, request: Request) -> Bearer:
         """The bearer of the Authorization header (RFC 6750 §2.1; the scheme in any case). Raises Refused."""
@@ -182,7 +185,7 @@ class _Endpoint:
             return self._answer_refusal(request, refused)
         except Overloaded:
             log.warning("overloaded", route=self._name)
-            body = self._render_error("too many requests wait; try again", OVERLOADED_CODE)
+            body = self._render_error("too busy, nothing was asked of the acquirer; try again", OVERLOADED_CODE)
             return json_response(503, body, (b"retry-after", b"1"))
         except Exception as error:
             incident = new_incident()

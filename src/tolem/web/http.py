@@ -77,6 +77,11 @@ class Request:
             if not message.get("more_body", False):
                 return b"".join(chunks)
 
+    async def until_gone(self) -> None:
+        """Returns once the client has gone away. For requests whose body has been read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def form(self, limit: int) -> dict[str, str]:
         """The fields of an urlencoded form. Raises Refused for another content type or text that is not UTF-8."""
         content_type = self.header(b"content-type").partition(";")[0].strip().lower()

@@ -198,6 +198,8 @@ def upgrade() -> None:
         sa.Column("rrn", sa.Text(), nullable=False),
         sa.Column("original_id", Id(), nullable=True),
         sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("is_keyed", Flag(), nullable=False),
+        sa.Column("is_whole", Flag(), nullable=False),
         sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("reason_code", sa.Integer(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
