@@ -1,6 +1,7 @@
 """The one place where the real parts are made and joined. Called by cli, by tests and by the benchmark."""
 
 import os
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Decision, Store
+from tolem.storage.timekeeping import Timekeeper
 from tolem.telemetry import (
     messages_undelivered,
     operations_given_up,
@@ -64,6 +66,8 @@ class Gateway(NamedTuple):
     acquiring: Acquiring
     worker: Worker
     sender: Sender
+    timekeeper: Timekeeper | None
+    """None: a clock of the caller's own is in force."""
 
     async def close(self, seconds: float = 2.0) -> None:
         """Finishes what runs, stores it, closes every connection."""
@@ -71,6 +75,8 @@ class Gateway(NamedTuple):
         await self.worker.stop(seconds)
         await self.sender.close()
         await self.acquirer.close()
+        if self.timekeeper is not None:
+            await self.timekeeper.close()
         await self.store.close()
 
 
@@ -88,13 +94,16 @@ async def open_gateway(
     """
     check_start(config)
     clock = clock or SystemClock()
-    ids = ids or Ids()
+    ids = ids or Ids(clock.real_ns if isinstance(clock, SystemClock) else time.time_ns)
     prepare_sandbox_database(config)
     instance = ids.instance()
     store = wrap_store(await open_store(config.database, schema=tolem_schema, instance=instance))
     if not await is_current(store):
         await store.close()
         raise InvalidConfig("the database is of another version: run tolem migrate")
+    timekeeper = Timekeeper(clock, store) if isinstance(clock, SystemClock) else None
+    if timekeeper is not None:
+        await timekeeper.open()
     await sweeps.free_leases(store)
     await store_fixtures(store, clock)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
@@ -144,7 +153,7 @@ async def open_gateway(
         notifier,
     )
     worker.start()
-    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender)
+    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender, timekeeper)
 
 
 def check_start(config: Config) -> None:

@@ -14,11 +14,11 @@ import click
 import msgspec
 
 from tolem import __version__, cli_money, cli_sandbox, console
-from tolem.clock import SystemClock
 from tolem.config import Config
 from tolem.flows.administration import Administration, describe
 from tolem.ids import Ids
 from tolem.server import is_worker
+from tolem.storage.store import Store
 from tolem.telemetry import configure_logging
 
 T = TypeVar("T")
@@ -343,8 +343,12 @@ def _supervise(config: Config) -> None:
 
 def _administer(database: str | None, work: Callable[[Administration], Coroutine[Any, Any, T]]) -> T:
     """Runs one piece of administration, beside a server if one runs."""
-    config = console.load({"database": database})
-    return console.with_store(config, lambda store: work(Administration(store, SystemClock(), Ids())))
+
+    async def administer(store: Store) -> T:
+        clock = await console.open_clock(store)
+        return await work(Administration(store, clock, Ids(clock.real_ns)))
+
+    return console.with_store(console.load({"database": database}), administer)
 
 
 def _show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
