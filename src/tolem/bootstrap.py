@@ -30,7 +30,7 @@ from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, published_fixtures
-from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, open_ledger
+from tolem.sandbox.ledger import PG_SCHEMA, LedgerMissing, ledger_schema, open_ledger, open_ledger_beside
 from tolem.sandbox.line import Line
 from tolem.sandbox.simulator import Simulator, check_card
 from tolem.shop import ShopConfig, create_app
@@ -219,14 +219,13 @@ async def _open_acquirer(config: Config, instance: int) -> Acquirer:
 
 
 async def open_books(config: Config) -> Acquirer:
-    """The acquirer's books, to be read beside a running gateway."""
+    """The acquirer's books, to be read beside a running gateway. Raises InvalidConfig if there are none."""
     if config.acquirer_url:
         return HttpAcquirer(config.acquirer_url, config.acquirer_secret, check=check_card)
-    instance = Ids().instance()
-    ledger = await open_store(
-        config.ledger_url, schema=ledger_schema, instance=instance, exclusive=False, pg_schema=PG_SCHEMA
-    )
-    return Simulator(ledger)
+    try:
+        return Simulator(await open_ledger_beside(config.ledger_url, instance=Ids().instance()))
+    except LedgerMissing as error:
+        raise InvalidConfig(f"{error}; --acquirer an acquirer of its own") from error
 
 
 async def _readiness(store: Store, clock: Clock) -> Readiness:
