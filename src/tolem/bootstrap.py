@@ -42,6 +42,7 @@ from tolem.storage.store import Decision, Store
 from tolem.storage.timekeeping import Timekeeper
 from tolem.telemetry import (
     messages_undelivered,
+    operations_by_age,
     operations_given_up,
     operations_oldest_seconds,
     operations_open,
@@ -52,7 +53,7 @@ from tolem.web.app import Edge
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
-from tolem.web.public import Readiness, build_public
+from tolem.web.public import Detail, Readiness, build_public
 from tolem.worker import Worker
 
 
@@ -233,7 +234,7 @@ async def _readiness(store: Store, clock: Clock) -> Readiness:
     try:
         current = await is_current(store)
         undelivered = await queries.count_undelivered(store)
-        unsettled = await queries.summarize_open_operations(store)
+        unsettled = await queries.summarize_open_operations(store, clock.now())
     except Exception as error:
         return Readiness(False, {"database": type(error).__name__})
     messages_undelivered.set(undelivered)
@@ -241,10 +242,14 @@ async def _readiness(store: Store, clock: Clock) -> Readiness:
     operations_open.set(unsettled.total)
     operations_oldest_seconds.set(age_seconds)
     operations_given_up.set(unsettled.given_up)
-    details: dict[str, str | int] = {
+    by_age = unsettled.ages._asdict() if unsettled.ages else {}
+    for age, count in by_age.items():
+        operations_by_age.labels(age).set(count)
+    details: dict[str, Detail] = {
         "database": "current" if current else "of another version",
         "undelivered": undelivered,
         "open_operations": unsettled.total,
+        "open_operations_by_age": by_age,
         "oldest_open_operation_seconds": age_seconds,
         "operations_waiting_for_people": unsettled.given_up,
     }

@@ -1,6 +1,6 @@
 """Short reads for the command line, readiness and metrics, beside the writer."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -51,6 +51,16 @@ async def count_undelivered(store: Store) -> int:
     return int(count)
 
 
+class Ages(NamedTuple):
+    """Open exchanges by the business time since they were prepared; those that were given up have a count of their own.
+    Most of the youngest are not unknown, but on their way."""
+
+    under_a_minute: int
+    up_to_an_hour: int
+    over_an_hour: int
+    given_up: int
+
+
 class OpenOperations(NamedTuple):
     """Exchanges with the acquirer whose outcome is not known (yet)."""
 
@@ -59,14 +69,23 @@ class OpenOperations(NamedTuple):
     """Business time at which the oldest one was prepared."""
     given_up: int
     """Of them, those that wait for people."""
+    ages: Ages | None
+    """None: nobody asked."""
 
 
-async def summarize_open_operations(store: Store) -> OpenOperations:
-    """How many exchanges are open, since when, and how many recovery has given up."""
-    ((count, oldest_at, given_up),) = await store.select(_OPEN_OPERATIONS)
-    return OpenOperations(int(count), oldest_at, int(given_up))
+async def summarize_open_operations(store: Store, now: datetime | None = None) -> OpenOperations:
+    """How many exchanges are open, since when, how many recovery has given up, and, at a business time, their ages."""
+    at = now or _EPOCH
+    ((total, oldest_at, given_up, recent, old),) = await store.select(
+        _OPEN_OPERATIONS, minute_ago=at - _MINUTE, hour_ago=at - _HOUR
+    )
+    ages = Ages(recent, total - given_up - recent - old, old, given_up) if now else None
+    return OpenOperations(total, oldest_at, given_up, ages)
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
 _MERCHANTS = sa.select(*merchants.columns).order_by(merchants.c.created_at, merchants.c.id)
 _TERMINALS = sa.select(*terminals.columns).order_by(terminals.c.created_at, terminals.c.id)
 _ORDER_OF_PAYMENT = sa.select(payments.c.order_id).where(payments.c.id == sa.bindparam("payment_id", type_=Id))
@@ -81,10 +100,19 @@ _LIST_OPEN = (
     .limit(sa.literal_column("1000"))
 )
 _COUNT = sa.func.count().label("count")
+
+
+def _count_if(condition: sa.ColumnElement[bool], name: str) -> sa.ColumnElement[int]:
+    """How many of them are not given up and meet the condition."""
+    return sa.func.count().filter(operations.c.alerted_at.is_(None), condition).label(name)
+
+
 _UNDELIVERED = sa.select(_COUNT).select_from(messages).where(one_of(messages.c.state, UNDELIVERED))
 # The condition of the index operations_open, word for word: it holds the few rows that are open.
 _OPEN_OPERATIONS = sa.select(
     _COUNT,
     sa.func.min(operations.c.created_at, type_=Instant).label("oldest_at"),
     sa.func.count(operations.c.alerted_at).label("given_up"),
+    _count_if(operations.c.created_at > sa.bindparam("minute_ago", type_=Instant), "recent"),
+    _count_if(operations.c.created_at <= sa.bindparam("hour_ago", type_=Instant), "old"),
 ).where(one_of(operations.c.status, OPEN_OPERATIONS), one_of(operations.c.kind, MONEY_KINDS))
