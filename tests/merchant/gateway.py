@@ -24,7 +24,8 @@ TOKEN = {
 
 
 def read_sample(name: str) -> str:
-    """The body of `post_link_success` or `post_link_failure`, or the object of `pay_object`: the documents' samples."""
+    """The body of `post_link_success`, `post_link_failure` or `post_link_refund`, or the object of `pay_object`: the
+    documents' samples."""
     vector = json.loads((_VECTORS / f"{name}.json").read_text(encoding="utf-8"))
     text: str = vector["vectors"][0]["posted"] if name == "pay_object" else vector["body"]
     return text
