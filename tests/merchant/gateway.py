@@ -55,8 +55,17 @@ class FakeGateway:
 
     def post_link(self, *, is_paid: bool = True, **changes: Any) -> bytes:
         """The body that tells the newest order's outcome: the documentation's sample with this order's values."""
+        return self._post_link("post_link_success" if is_paid else "post_link_failure", changes)
+
+    def operation(self, code: str, amount: int | str, refunded: int | str = 0) -> bytes:
+        """The body that tells what became of the newest order's money."""
+        return self._post_link(
+            "post_link_refund", {"code": code, "reason": code, "amount": amount, "payoutAmount": refunded}
+        )
+
+    def _post_link(self, sample: str, changes: dict[str, Any]) -> bytes:
         order = self.requests[-1]
-        body = json.loads(read_sample("post_link_success" if is_paid else "post_link_failure"))
+        body = json.loads(read_sample(sample))
         amount = order["amount"]
         body |= {
             "invoiceId": order["invoiceID"],
