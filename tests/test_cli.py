@@ -122,6 +122,19 @@ def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
     assert added["client_secret"] not in run("merchant", "list", *where, cwd=tmp_path)
 
 
+def test_what_a_terminal_tells_can_be_taken_back(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        terminal = str(TERMINAL_ID)
+        run("terminal", "set", terminal, "--tell", "refund", "--tell", "void", cwd=tmp_path)
+        (listed,) = json.loads(run("terminal", "list", "--json", cwd=tmp_path))
+        assert listed["tells"] == ["refund", "void"]
+        run("terminal", "set", terminal, "--hold-days", "3", cwd=tmp_path)
+        run("terminal", "set", terminal, "--tell-nothing", cwd=tmp_path)
+        (listed,) = json.loads(run("terminal", "list", "--json", cwd=tmp_path))
+        assert (listed["tells"], listed["hold_days"]) == ([], 3)
+        assert "none of" in run("terminal", "set", terminal, "--tell", "refunds", cwd=tmp_path, status=1)
+
+
 def test_administration_beside_a_running_server(tmp_path: Path) -> None:
     with serving(tmp_path) as (_, port):
         added = json.loads(run("merchant", "add", "my-shop", "--name", "My shop", "--json", cwd=tmp_path))

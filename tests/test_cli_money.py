@@ -38,16 +38,17 @@ class Shop:
         return page
 
 
-def reconcile(cwd: Path, status: int) -> dict[str, Any]:
+def reconcile(cwd: Path, status: int, **extra: str) -> dict[str, Any]:
     """The report as JSON. With status 1 it still goes to standard output."""
-    done = subprocess.run([*COMMAND, "reconcile", "--json"], cwd=cwd, env=environment(), capture_output=True, text=True)
+    command = [*COMMAND, "reconcile", "--json"]
+    done = subprocess.run(command, cwd=cwd, env=environment(**extra), capture_output=True, text=True)
     assert done.returncode == status, done.stdout + done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
 
 def test_what_stays_unknown_is_listed_and_resolved(tmp_path: Path) -> None:
-    limits = {
+    limits: dict[str, Any] = {
         "TOLEM_ACQUIRER_TIMEOUT_SECONDS": "0.3",
         "TOLEM_RECOVERY_MARGIN_SECONDS": "0.1",
         "TOLEM_RECOVERY_TRIES": "1",
@@ -56,13 +57,16 @@ def test_what_stays_unknown_is_listed_and_resolved(tmp_path: Path) -> None:
         shop = Shop(port)
         shop.pay("000000001", build_number(0))
         assert "nothing is open" in run("resolve", "--list", cwd=tmp_path)
-        assert reconcile(tmp_path, 0)["operations"] == 1
+        assert reconcile(tmp_path, 0, **limits)["operations"] == 1
+        assert "1 operations, 1 lines of the acquirer" in run("reconcile", cwd=tmp_path, **limits)
         # The simulator answers an inquiry about 460 with 460 for ever; its reversal works, so it settles by itself.
         shop.pay("000000002", build_number(460))
         deadline = time.monotonic() + 15
         while "nothing is open" not in run("resolve", "--list", cwd=tmp_path):
             assert time.monotonic() < deadline
-        assert reconcile(tmp_path, 0)["differences"] == []
+        while (report := reconcile(tmp_path, 0, **limits))["operations"] < 2:
+            assert time.monotonic() < deadline
+        assert report["differences"] == []
     unknown = "00000000-0000-7000-8000-000000000000"
     assert "no operation" in run(
         "resolve", unknown, "--happened", "--reason", "the bank says so", cwd=tmp_path, status=1
@@ -71,8 +75,19 @@ def test_what_stays_unknown_is_listed_and_resolved(tmp_path: Path) -> None:
     assert "10 characters" in run("resolve", unknown, "--happened", "--reason", "x", cwd=tmp_path, status=1)
 
 
+def test_what_was_paid_just_now_is_too_young(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, port):
+        Shop(port).pay("000000001", build_number(0))
+        report = reconcile(tmp_path, 0)
+        assert report == {"differences": [], "operations": 0, "acquirer_lines": 1, "orders": 0, "too_young": 2}
+        assert "2 too young to be compared" in run("reconcile", cwd=tmp_path)
+        # the day by Kazakhstan's calendar: tomorrow has nothing
+        assert "0 lines" in run("reconcile", "--date", "2999-01-01", cwd=tmp_path)
+
+
 def test_reconcile_tells_when_a_side_cannot_be_read(tmp_path: Path) -> None:
     run("migrate", cwd=tmp_path)
     assert "Error" in run("reconcile", "--acquirer", "http://127.0.0.1:1", cwd=tmp_path, status=2)
-    assert "Error" in run("reconcile", cwd=tmp_path, status=2)  # there is no ledger yet
+    assert "no such ledger" in run("reconcile", cwd=tmp_path, status=2)
+    assert not (tmp_path / "tolem-simulator.db").exists()
     assert "2026-13-01" in run("reconcile", "--date", "2026-13-01", cwd=tmp_path, status=2)

@@ -1,6 +1,7 @@
 """The one place where the real parts are made and joined. Called by cli, by tests and by the benchmark."""
 
 import os
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, published_fixtures
-from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, open_ledger
+from tolem.sandbox.ledger import PG_SCHEMA, LedgerMissing, ledger_schema, open_ledger, open_ledger_beside
 from tolem.sandbox.line import Line
 from tolem.sandbox.simulator import Simulator, check_card
 from tolem.shop import ShopConfig, create_app
@@ -38,8 +39,10 @@ from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Decision, Store
+from tolem.storage.timekeeping import Timekeeper
 from tolem.telemetry import (
     messages_undelivered,
+    operations_by_age,
     operations_given_up,
     operations_oldest_seconds,
     operations_open,
@@ -50,7 +53,7 @@ from tolem.web.app import Edge
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
-from tolem.web.public import Readiness, build_public
+from tolem.web.public import Detail, Readiness, build_public
 from tolem.worker import Worker
 
 
@@ -64,6 +67,8 @@ class Gateway(NamedTuple):
     acquiring: Acquiring
     worker: Worker
     sender: Sender
+    timekeeper: Timekeeper | None
+    """None: a clock of the caller's own is in force."""
 
     async def close(self, seconds: float = 2.0) -> None:
         """Finishes what runs, stores it, closes every connection."""
@@ -71,6 +76,8 @@ class Gateway(NamedTuple):
         await self.worker.stop(seconds)
         await self.sender.close()
         await self.acquirer.close()
+        if self.timekeeper is not None:
+            await self.timekeeper.close()
         await self.store.close()
 
 
@@ -88,13 +95,16 @@ async def open_gateway(
     """
     check_start(config)
     clock = clock or SystemClock()
-    ids = ids or Ids()
+    ids = ids or Ids(clock.real_ns if isinstance(clock, SystemClock) else time.time_ns)
     prepare_sandbox_database(config)
     instance = ids.instance()
     store = wrap_store(await open_store(config.database, schema=tolem_schema, instance=instance))
     if not await is_current(store):
         await store.close()
         raise InvalidConfig("the database is of another version: run tolem migrate")
+    timekeeper = Timekeeper(clock, store) if isinstance(clock, SystemClock) else None
+    if timekeeper is not None:
+        await timekeeper.open()
     await sweeps.free_leases(store)
     await store_fixtures(store, clock)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
@@ -144,7 +154,7 @@ async def open_gateway(
         notifier,
     )
     worker.start()
-    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender)
+    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender, timekeeper)
 
 
 def check_start(config: Config) -> None:
@@ -210,14 +220,13 @@ async def _open_acquirer(config: Config, instance: int) -> Acquirer:
 
 
 async def open_books(config: Config) -> Acquirer:
-    """The acquirer's books, to be read beside a running gateway."""
+    """The acquirer's books, to be read beside a running gateway. Raises InvalidConfig if there are none."""
     if config.acquirer_url:
         return HttpAcquirer(config.acquirer_url, config.acquirer_secret, check=check_card)
-    instance = Ids().instance()
-    ledger = await open_store(
-        config.ledger_url, schema=ledger_schema, instance=instance, exclusive=False, pg_schema=PG_SCHEMA
-    )
-    return Simulator(ledger)
+    try:
+        return Simulator(await open_ledger_beside(config.ledger_url, instance=Ids().instance()))
+    except LedgerMissing as error:
+        raise InvalidConfig(f"{error}; --acquirer an acquirer of its own") from error
 
 
 async def _readiness(store: Store, clock: Clock) -> Readiness:
@@ -225,7 +234,7 @@ async def _readiness(store: Store, clock: Clock) -> Readiness:
     try:
         current = await is_current(store)
         undelivered = await queries.count_undelivered(store)
-        unsettled = await queries.summarize_open_operations(store)
+        unsettled = await queries.summarize_open_operations(store, clock.now())
     except Exception as error:
         return Readiness(False, {"database": type(error).__name__})
     messages_undelivered.set(undelivered)
@@ -233,10 +242,14 @@ async def _readiness(store: Store, clock: Clock) -> Readiness:
     operations_open.set(unsettled.total)
     operations_oldest_seconds.set(age_seconds)
     operations_given_up.set(unsettled.given_up)
-    details: dict[str, str | int] = {
+    by_age = unsettled.ages._asdict() if unsettled.ages else {}
+    for age, count in by_age.items():
+        operations_by_age.labels(age).set(count)
+    details: dict[str, Detail] = {
         "database": "current" if current else "of another version",
         "undelivered": undelivered,
         "open_operations": unsettled.total,
+        "open_operations_by_age": by_age,
         "oldest_open_operation_seconds": age_seconds,
         "operations_waiting_for_people": unsettled.given_up,
     }

@@ -14,11 +14,11 @@ import click
 import msgspec
 
 from tolem import __version__, cli_money, cli_sandbox, console
-from tolem.clock import SystemClock
 from tolem.config import Config
 from tolem.flows.administration import Administration, describe
 from tolem.ids import Ids
 from tolem.server import is_worker
+from tolem.storage.store import Store
 from tolem.telemetry import configure_logging
 
 T = TypeVar("T")
@@ -186,6 +186,7 @@ def _terminal_options(command: F) -> F:
             click.option("--no-link-hosts", is_flag=True, help="Empty that list again: any host, in the sandbox."),
             click.option("--hold-days", type=int, help="Days after which a hold is released. [default: 7]"),
             click.option("--tell", "tells", multiple=True, help="Notify of: capture, void, refund. May be repeated."),
+            click.option("--tell-nothing", is_flag=True, help="Empty that list again: the payment's outcome only."),
             click.option(
                 "--seed-bodies/--full-bodies", default=None, help="Notifications with the sample's fields only."
             ),
@@ -199,9 +200,9 @@ def _terminal_options(command: F) -> F:
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Options that were not given are None, lists that were not given are empty."""
-    is_emptied = given.pop("no_link_hosts")
+    emptied = {"link_hosts": given.pop("no_link_hosts"), "tells": given.pop("tell_nothing")}
     settings = {name: value if value != () else None for name, value in given.items()}
-    return settings | {"link_hosts": ()} if is_emptied else settings
+    return settings | {name: () for name, is_emptied in emptied.items() if is_emptied}
 
 
 @terminal.command("add")
@@ -343,8 +344,12 @@ def _supervise(config: Config) -> None:
 
 def _administer(database: str | None, work: Callable[[Administration], Coroutine[Any, Any, T]]) -> T:
     """Runs one piece of administration, beside a server if one runs."""
-    config = console.load({"database": database})
-    return console.with_store(config, lambda store: work(Administration(store, SystemClock(), Ids())))
+
+    async def administer(store: Store) -> T:
+        clock = await console.open_clock(store)
+        return await work(Administration(store, clock, Ids(clock.real_ns)))
+
+    return console.with_store(console.load({"database": database}), administer)
 
 
 def _show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:

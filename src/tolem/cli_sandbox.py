@@ -15,11 +15,11 @@ from tolem.config import Config
 from tolem.domain.money import render_amount, to_decimal
 
 if TYPE_CHECKING:
-    from tolem.sandbox.ledger import LedgerEntry
+    from tolem.sandbox.ledger import LedgerEntry, Page
+    from tolem.storage.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DEFAULT_LEDGER = "sqlite:///simulator.db"
 ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 
 
@@ -34,7 +34,9 @@ def _instant(text: str | datetime) -> datetime:
         raise click.BadParameter(f"{text!r} is no time: use 2026-11-24 or 2026-11-24T09:30:00Z") from None
 
 
-_LEDGER = click.option("--ledger", "simulator_ledger", metavar="URL", help=f"[default: {DEFAULT_LEDGER}]")
+_LEDGER = click.option(
+    "--ledger", "simulator_ledger", metavar="URL", help="[default: beside the database, tolem-simulator.db]"
+)
 
 
 @click.command("acquirer-simulator")
@@ -63,6 +65,7 @@ def _period(command: F) -> F:
     for option in reversed(
         (
             _LEDGER,
+            click.option("--database", metavar="URL", help="The gateway's: its ledger is beside it."),
             click.option("--since", type=_instant, metavar="TIME", default=ALWAYS[0], help="From this time on."),
             click.option("--until", type=_instant, metavar="TIME", default=ALWAYS[1], help="Before this time."),
         )
@@ -77,17 +80,17 @@ _FORMAT = click.Choice(["text", "json", "csv"])
 @ledger.command("list")
 @_period
 @click.option("--format", "form", type=_FORMAT, default="text", show_default=True)
-def ledger_list(simulator_ledger: str | None, since: datetime, until: datetime, form: str) -> None:
+def ledger_list(since: datetime, until: datetime, form: str, **flags: Any) -> None:
     """List the exchanges, oldest first. A running simulator goes on meanwhile."""
-    _tell(simulator_ledger, since, until, form)
+    _tell(console.load(flags), since, until, form)
 
 
 @ledger.command("export")
 @_period
 @click.option("--format", "form", type=_FORMAT, default="csv", show_default=True)
-def ledger_export(simulator_ledger: str | None, since: datetime, until: datetime, form: str) -> None:
+def ledger_export(since: datetime, until: datetime, form: str, **flags: Any) -> None:
     """Write the exchanges to standard output: CSV with a header, or a line of JSON each. Amounts are decimal text."""
-    _tell(simulator_ledger, since, until, form)
+    _tell(console.load(flags), since, until, form)
 
 
 async def _simulate(config: Config) -> None:
@@ -102,7 +105,7 @@ async def _simulate(config: Config) -> None:
     server.stop_on_signals(stopping)
     listener = console.bind(config.simulator_host, config.simulator_port)
     line = Line(
-        Simulator(await open_ledger(config.simulator_ledger or DEFAULT_LEDGER, instance=Ids().instance())),
+        Simulator(await open_ledger(config.ledger_url, instance=Ids().instance())),
         delay_seconds=config.simulator_delay_seconds,
         late_seconds=config.simulator_late_seconds,
     )
@@ -119,32 +122,38 @@ async def _simulate(config: Config) -> None:
         await line.close()
 
 
-def _tell(url: str | None, since: datetime, until: datetime, form: str) -> None:
-    url = console.load({"simulator_ledger": url}).simulator_ledger or DEFAULT_LEDGER
-    write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[form]
-    with console.one_line_errors():
-        asyncio.run(write(_read(url, since, until)))
-
-
-async def _read(url: str, since: datetime, until: datetime) -> AsyncIterator["LedgerEntry"]:
-    """All entries of the time, page by page."""
+def _tell(config: Config, since: datetime, until: datetime, form: str) -> None:
+    """Nothing is written, no header either, before the first entries have been read."""
     from tolem.ids import Ids
-    from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, read_page
-    from tolem.storage.open import is_sqlite, open_store, sqlite_path
+    from tolem.sandbox.ledger import LedgerMissing, open_ledger_beside, read_page
 
-    if is_sqlite(url) and not sqlite_path(url).exists():
-        raise click.ClickException(f"{sqlite_path(url)}: no such ledger; --ledger names another")
-    store = await open_store(url, schema=ledger_schema, instance=Ids().instance(), exclusive=False, pg_schema=PG_SCHEMA)
-    try:
-        page = await read_page(store, since, until)
-        while True:
-            for entry in page.entries:
-                yield entry
-            if page.next is None:
-                return
-            page = await read_page(store, since, until, page.next)
-    finally:
-        await store.close()
+    write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[form]
+
+    async def tell() -> None:
+        book = await open_ledger_beside(config.ledger_url, instance=Ids().instance())
+        try:
+            first = await read_page(book, since, until)
+            await write(_follow(book, since, until, first))
+        finally:
+            await book.close()
+
+    with console.one_line_errors():
+        try:
+            asyncio.run(tell())
+        except LedgerMissing as error:
+            raise click.ClickException(str(error)) from error
+
+
+async def _follow(book: "Store", since: datetime, until: datetime, page: "Page") -> AsyncIterator["LedgerEntry"]:
+    """The entries of a page and of those behind it."""
+    from tolem.sandbox.ledger import read_page
+
+    while True:
+        for entry in page.entries:
+            yield entry
+        if page.next is None:
+            return
+        page = await read_page(book, since, until, page.next)
 
 
 async def _write_text(entries: AsyncIterator["LedgerEntry"]) -> None:

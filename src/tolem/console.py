@@ -13,6 +13,7 @@ import click
 import psycopg
 import sqlalchemy
 
+from tolem.clock import SystemClock
 from tolem.config import Config, InvalidConfig, load_config
 from tolem.domain.errors import Refused
 from tolem.ids import Ids
@@ -20,6 +21,7 @@ from tolem.storage.open import is_sqlite, open_store, sqlite_path
 from tolem.storage.schema import tolem_schema
 from tolem.storage.sqlite import DatabaseInUse
 from tolem.storage.store import Store
+from tolem.storage.timekeeping import set_clock
 from tolem.telemetry import configure_logging
 
 T = TypeVar("T")
@@ -72,6 +74,13 @@ def with_store(config: Config, work: Callable[[Store], Coroutine[Any, Any, T]]) 
         if config.is_sandbox:
             migrate.migrate(config.database, mode=config.mode)
         return asyncio.run(run())
+
+
+async def open_clock(store: Store) -> SystemClock:
+    """The time that the servers of this database go by."""
+    clock = SystemClock()
+    await set_clock(clock, store)
+    return clock
 
 
 @contextmanager

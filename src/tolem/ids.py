@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import time
+from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -14,7 +15,10 @@ BLOCK_BYTES = 4096
 class Ids:
     """Makes every id of a process. Tests may give another one with the same methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, time_ns: Callable[[], int] = time.time_ns) -> None:
+        """`time_ns`: nanoseconds since 1970. Processes that share a database take its time: what belongs together is
+        put in order by its ids."""
+        self._time_ns = time_ns
         self._last = 0
         self._drawn = b""
         self._used = 0
@@ -23,7 +27,7 @@ class Ids:
 
     def new(self) -> UUID:
         """A UUIDv7 (RFC 9562): milliseconds, 12 bits of sub-millisecond time, strictly growing within the process."""
-        ticks = time.time_ns() * 4096 // 1_000_000
+        ticks = self._time_ns() * 4096 // 1_000_000
         self._last = ticks = max(ticks, self._last + 1)
         value = (ticks >> 12) << 80 | 7 << 76 | (ticks & 0xFFF) << 64 | 2 << 62
         return UUID(int=value | int.from_bytes(self._random(8), "big") & ((1 << 62) - 1))

@@ -38,6 +38,12 @@ operations_oldest_seconds = Gauge(
     "Age of the oldest operation without a known outcome",
     multiprocess_mode="livemostrecent",
 )
+operations_by_age = Gauge(
+    "tolem_operations_open_by_age",
+    "Acquirer operations without a known outcome: under_a_minute, up_to_an_hour, over_an_hour, given_up",
+    ("age",),
+    multiprocess_mode="livemostrecent",
+)
 operations_given_up = Gauge(
     "tolem_operations_given_up", "Operations that wait for tolem resolve", multiprocess_mode="livemostrecent"
 )

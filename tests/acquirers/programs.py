@@ -14,6 +14,7 @@ class Program:
     """A simulator's process on a port that stays the same when it is started again."""
 
     def __init__(self, folder: Path, ledger: str, *options: str, **environment: str) -> None:
+        """`ledger`: its address; empty: where it is by default."""
         self.folder = folder
         self.ledger = ledger
         self.log = folder / "simulator.log"
@@ -38,7 +39,7 @@ class Program:
         skip = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--ledger", self.ledger, *self._options],
+                [*command, *(("--ledger", self.ledger) if self.ledger else ()), *self._options],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,

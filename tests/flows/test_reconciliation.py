@@ -1,6 +1,8 @@
-"""Reconciliation: books that agree, and every difference by its cause."""
+"""Reconciliation: books that agree, and every difference by its cause, beside gateways that go on."""
 
-from datetime import UTC, datetime
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ from msgspec.structs import replace
 
 from tests.flows.moody import Mood
 from tests.flows.test_operations import CAPTURE, INVOICE, REFUND, VOID, Till, paid_till
-from tests.gateway import LOCKED_CARD, Caller, eventually, running_gateway, running_shop
+from tests.gateway import LOCKED_CARD, Caller, PatientCaller, eventually, running_gateway, running_shop
 from tolem.acquirers.base import StatementLine
+from tolem.clock import SystemClock
 from tolem.domain.message import MessageState
 from tolem.domain.payment import OperationKind
+from tolem.flows.administration import Administration
 from tolem.flows.reconciliation import ADVICE, Cause, Report, reconcile
 from tolem.ids import Ids
 from tolem.storage import keys
@@ -22,22 +26,41 @@ from tolem.storage.store import Decision
 ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 
 
-class EditedBooks:
-    """The acquirer's books with one line changed, added or torn out."""
+async def nothing() -> None:
+    """Happens meanwhile."""
 
-    def __init__(self, inner: Any, edit: Any) -> None:
+
+class EditedBooks:
+    """The acquirer's books with one line changed, added or torn out, and what happens while they are read."""
+
+    def __init__(
+        self,
+        inner: Any,
+        edit: Any = lambda lines: lines,
+        before: Callable[[], Awaitable[Any]] = nothing,
+        after: Callable[[], Awaitable[Any]] = nothing,
+        clock: timedelta = timedelta(),
+    ) -> None:
+        """`clock`: how far the acquirer's is ahead of ours."""
         self.inner = inner
         self.edit = edit
+        self.before = before
+        self.after = after
+        self.clock = clock
 
     async def statement(self, since: datetime, until: datetime) -> list[StatementLine]:
         """The forged statement."""
-        lines: list[StatementLine] = self.edit(await self.inner.statement(since, until))
-        return lines
+        await self.before()
+        lines = await self.inner.statement(since - self.clock, until - self.clock)
+        await self.after()
+        edited: list[StatementLine] = self.edit([replace(line, at=line.at + self.clock) for line in lines])
+        return edited
 
 
-async def compare(till: Till, edit: Any = lambda lines: lines) -> Report:
-    books: Any = EditedBooks(till.acquirer, edit)
-    return await reconcile(till.gateway.store, books, *ALWAYS)
+async def compare(till: Till, edit: Any = lambda lines: lines, **options: Any) -> Report:
+    young_since = options.pop("young_since", None)
+    books: Any = EditedBooks(till.acquirer, edit, **options)
+    return await reconcile(till.gateway.store, books, *ALWAYS, young_since=young_since)
 
 
 def causes(report: Report) -> list[Cause]:
@@ -115,6 +138,124 @@ async def test_shops_that_were_not_told_are_found(database_url: str) -> None:
         assert await put(state=MessageState.DEAD) == [Cause.NOT_ACKNOWLEDGED]
         assert await put(state=MessageState.DELIVERED) == []
         assert order.post_link == shop.url
+
+
+@pytest.mark.parametrize("kind", (CAPTURE, VOID, REFUND))
+async def test_captures_voids_and_refunds_that_were_not_told_are_found(database_url: str, kind: OperationKind) -> None:
+    async with running_shop() as shop:
+        two_stage = kind is not REFUND
+        async with paid_till(database_url, two_stage=two_stage, shop_url=shop.url, tells=(kind.value,)) as till:
+            await till.move(kind)
+            await shop.wait(2)
+
+            async def agree() -> bool:
+                return causes(await compare(till)) == []
+
+            await eventually(agree)
+            rows = await till.gateway.store.select(sa.select(*messages.columns))
+            (message,) = [row for row in rows if row.kind.value == kind.value]
+
+            async def put(**changes: Any) -> list[Cause]:
+                changed = replace(message, **changes)
+                await till.gateway.store.change((keys.message_by_id(message.id),), lambda _: Decision(None, (changed,)))
+                report = await compare(till)
+                assert all(difference.here.startswith(f"{kind} approved 100 KZT") for difference in report.differences)
+                return causes(report)
+
+            assert await put(state=MessageState.DEAD) == [Cause.NOT_ACKNOWLEDGED]
+            assert await put(state=MessageState.DELIVERED) == []
+
+
+async def test_what_a_terminal_wants_to_be_told_of_and_was_not_is_found(sqlite_url: str) -> None:
+    async with running_shop() as shop, paid_till(sqlite_url, two_stage=False, shop_url=shop.url) as till:
+        await till.move(REFUND, "30")
+        await shop.wait(1)
+
+        async def agree() -> bool:
+            return causes(await compare(till)) == []
+
+        await eventually(agree)
+        admin = Administration(till.gateway.store, SystemClock(), Ids())
+        await admin.change_terminal(till.terminal.id, tells=("refund",))
+        report = await compare(till)
+        assert causes(report) == [Cause.NOT_TOLD]
+        assert report.differences[0].here == "refund approved 30 KZT"
+
+
+async def test_what_happens_while_the_books_are_read_is_no_difference(database_url: str) -> None:
+    """A hold is released between our side's reading and the acquirer's."""
+    async with paid_till(database_url) as till:
+        now = till.gateway.acquiring.clock.now()
+        report = await compare(till, before=lambda: till.move(VOID), young_since=now)
+        assert (causes(report), report.operations, report.young) == ([], 0, 1)
+        # An hour later all of it is compared.
+        report = await compare(till, young_since=now + timedelta(hours=1))
+        assert (causes(report), report.operations, report.young) == ([], 2, 0)
+
+
+async def test_a_payment_that_begins_while_the_books_are_read_is_known(database_url: str) -> None:
+    async with paid_till(database_url, two_stage=False) as till:
+        caller = PatientCaller(till.gateway.app)
+
+        async def pay() -> None:
+            await caller.pay(await caller.page("000000002"))
+
+        report = await compare(till, before=pay)
+        assert (causes(report), report.operations, report.lines) == ([], 1, 2)
+
+
+async def test_what_is_on_its_way_is_too_young(sqlite_url: str) -> None:
+    async with paid_till(sqlite_url, two_stage=False) as till:
+        now = till.gateway.acquiring.clock.now()
+        till.acquirer.feel(REFUND, Mood.SILENT)
+        refund = asyncio.ensure_future(till.move(REFUND, "40"))
+
+        async def is_prepared() -> bool:
+            return not await till.is_settled()
+
+        await eventually(is_prepared)
+        report = await compare(till, young_since=now)
+        assert (causes(report), report.operations, report.young) == ([], 1, 1)
+        await refund
+
+
+async def test_a_strange_line_is_a_difference_once_it_is_old_enough(sqlite_url: str) -> None:
+    async with paid_till(sqlite_url, two_stage=False) as till:
+
+        def forge(lines: list[StatementLine]) -> list[StatementLine]:
+            return [*lines, replace(lines[0], key=Ids().new())]
+
+        now = till.gateway.acquiring.clock.now()
+        report = await compare(till, forge, young_since=now)
+        assert (causes(report), report.young) == ([Cause.UNKNOWN_HERE], 0)
+        report = await compare(till, forge, young_since=now - timedelta(minutes=1))
+        assert causes(report) == []
+
+
+@pytest.mark.parametrize("minutes", (-9, 9))
+async def test_days_fit_together_though_the_clocks_differ(database_url: str, minutes: int) -> None:
+    """Midnight lies between what we call the time of an exchange and what the acquirer calls it."""
+    async with paid_till(database_url) as till:
+        await till.move(CAPTURE, "80")
+        await till.move(REFUND, "30")
+        operations = [operation.created_at for operation in (await till.history()).operations.values()]
+        books: Any = EditedBooks(till.acquirer, clock=timedelta(minutes=minutes))
+        found = [0, 0]
+        for midnight in (operations[0], operations[1], operations[2] + timedelta(minutes=1)):
+            for number, (since, until) in enumerate(((ALWAYS[0], midnight), (midnight, ALWAYS[1]))):
+                report = await reconcile(till.gateway.store, books, since, until)
+                assert report.differences == ()
+                found[number] = report.operations
+            assert sum(found) == 3
+
+
+async def test_an_open_void_explains_what_it_has_undone(sqlite_url: str) -> None:
+    async with paid_till(sqlite_url) as till:
+        till.acquirer.feel(VOID, *[Mood.LOST] * 9)
+        till.acquirer.feel(OperationKind.INQUIRY, *[Mood.REFUSED] * 9)
+        await till.move(VOID)
+        report = await compare(till)
+        assert [(d.cause, d.here) for d in report.differences] == [(Cause.OPEN, "void unknown 100 KZT")]
 
 
 async def test_an_open_operation_is_a_difference(sqlite_url: str) -> None:

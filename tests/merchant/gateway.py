@@ -24,7 +24,8 @@ TOKEN = {
 
 
 def read_sample(name: str) -> str:
-    """The body of `post_link_success` or `post_link_failure`, or the object of `pay_object`: the documents' samples."""
+    """The body of `post_link_success`, `post_link_failure` or `post_link_refund`, or the object of `pay_object`: the
+    documents' samples."""
     vector = json.loads((_VECTORS / f"{name}.json").read_text(encoding="utf-8"))
     text: str = vector["vectors"][0]["posted"] if name == "pay_object" else vector["body"]
     return text
@@ -54,8 +55,17 @@ class FakeGateway:
 
     def post_link(self, *, is_paid: bool = True, **changes: Any) -> bytes:
         """The body that tells the newest order's outcome: the documentation's sample with this order's values."""
+        return self._post_link("post_link_success" if is_paid else "post_link_failure", changes)
+
+    def operation(self, code: str, amount: int | str, refunded: int | str = 0) -> bytes:
+        """The body that tells what became of the newest order's money."""
+        return self._post_link(
+            "post_link_refund", {"code": code, "reason": code, "amount": amount, "payoutAmount": refunded}
+        )
+
+    def _post_link(self, sample: str, changes: dict[str, Any]) -> bytes:
         order = self.requests[-1]
-        body = json.loads(read_sample("post_link_success" if is_paid else "post_link_failure"))
+        body = json.loads(read_sample(sample))
         amount = order["amount"]
         body |= {
             "invoiceId": order["invoiceID"],

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 
@@ -17,10 +18,12 @@ GUIDE = Path(__file__).parent.parent.parent / "docs" / "merchants.md"
 
 
 def load_example() -> ModuleType:
-    found = re.search(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
-    assert found, "the guide has no example"
+    """The shop, and what the guide adds to it later."""
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks, "the guide has no example"
     module = ModuleType("guide_example")
-    exec(compile(found[1], str(GUIDE), "exec"), module.__dict__)  # noqa: S102 - our own documentation
+    for block in blocks:
+        exec(compile(block, str(GUIDE), "exec"), module.__dict__)  # noqa: S102 - our own documentation
     return module
 
 
@@ -69,6 +72,34 @@ async def test_example_is_paid(gateway: FakeGateway) -> None:
         assert await notify(gateway.post_link(is_paid=False)) == (200, "stored")
         assert await status() == "paid"
         assert example.ORDERS[invoice_id].secret_hash not in page
+
+
+async def test_money_that_moves_later(gateway: FakeGateway) -> None:
+    async with running_example(gateway.url) as (example, shop, browser):
+        async with browser.get(shop):
+            pass
+        ((invoice_id, order),) = example.ORDERS.items()
+        expected = example.ExpectedPayment(
+            invoice_id=invoice_id,
+            amount=order.amount,
+            currency="KZT",
+            terminal_id=example.TERMINAL,
+            secret_hash=order.secret_hash,
+        )
+        refund = gateway.operation("refund", 50, 80)
+        async with browser.post(f"{shop}/notify", data=refund) as answer:
+            assert (answer.status, await answer.text()) == (
+                400,
+                "code is 'refund', no payment: verify_notification takes it",
+            )
+        example.take(gateway.post_link(), expected, order)
+        assert order.status == "paid"
+        for _ in range(2):
+            example.take(gateway.operation("charge", "1000.50"), expected, order)
+            example.take(refund, expected, order)
+        assert (order.status, order.charged, order.refunded) == ("paid", Decimal("1000.50"), Decimal(80))
+        example.take(gateway.operation("cancel", 1000), expected, order)
+        assert order.is_cancelled
 
 
 async def test_example_says_what_is_wrong(gateway: FakeGateway) -> None:

@@ -13,13 +13,17 @@ from tests.merchant.gateway import read_sample
 from tolem.merchant import (
     ExpectedPayment,
     InvalidNotification,
+    Operation,
+    OperationNotification,
     read_invoice_id,
+    verify_notification,
     verify_post_link,
 )
 from tolem.merchant.notification import BODY_BYTES_MAX
 
 SUCCESS = json.loads(read_sample("post_link_success"))
 FAILURE = json.loads(read_sample("post_link_failure"))
+REFUND = json.loads(read_sample("post_link_refund"), parse_float=Decimal)
 EXPECTED = ExpectedPayment(
     invoice_id=SUCCESS["invoiceId"],
     amount=SUCCESS["amount"],
@@ -61,6 +65,49 @@ def test_failure() -> None:
     assert (told.reason, told.reason_code) == (FAILURE["reason"], FAILURE["reasonCode"])
     assert (told.reference, told.approval_code, told.card_mask) == ("", "", "")
     assert told.account_id == FAILURE["accountId"]
+
+
+@pytest.mark.parametrize("operation", tuple(Operation))
+def test_an_operation_is_told_and_is_no_payment(operation: Operation) -> None:
+    raw = body(REFUND, code=operation.value, reason=operation.value)
+    told = verify_notification(raw, EXPECTED)
+    assert isinstance(told, OperationNotification)
+    assert (told.operation, told.amount, told.refunded) == (operation, Decimal(200), Decimal(500))
+    assert (told.payment_id, told.reference) == (REFUND["id"], REFUND["reference"])
+    assert "secret_hash" not in told.raw
+    assert not hasattr(told, "is_paid")
+    with pytest.raises(InvalidNotification, match=f"code is '{operation}', no payment"):
+        verify_post_link(raw, EXPECTED)
+
+
+def test_an_outcome_is_told_as_before() -> None:
+    assert verify_notification(body(), EXPECTED) == verify_post_link(body(), EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    (
+        ({"secret_hash": "WRONG"}, "secret_hash is not the one of this order"),
+        ({"invoiceId": "000000099"}, "invoiceId is '000000099'"),
+        ({"currency": "USD"}, "currency is 'USD'"),
+        ({"terminal": "x"}, "terminal is 'x'"),
+        ({"code": "REFUND"}, "no operation"),
+        ({"code": "reversal"}, "no operation"),
+        ({"amount": 0}, "refund of 0"),
+        ({"amount": "800.01", "payoutAmount": 801}, "refund of 800.01, the order has 800"),
+        ({"amount": -1}, "not a plain decimal"),
+        ({"amount": None}, "amount is not a number"),
+        ({"payoutAmount": None}, "payoutAmount is not a number"),
+        ({"payoutAmount": 199}, "payoutAmount is 199 after refund of 200"),
+        ({"payoutAmount": "800.01"}, "payoutAmount is 800.01"),
+        ({"id": []}, "id is not a text"),
+    ),
+)
+def test_what_is_not_believed_of_an_operation(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidNotification) as caught:
+        verify_notification(body(REFUND, **changes), EXPECTED)
+    assert reason in caught.value.reason
+    assert EXPECTED.secret_hash not in caught.value.reason
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,14 @@ from msgspec.structs import replace
 
 from tests.acquirers.programs import Program, running_program
 from tests.sandbox.test_line import AT, ask
+from tests.test_cli import run as run_beside
+from tests.test_cli import serving
+from tests.test_cli_money import Shop
 from tolem.acquirers.http import HttpAcquirer
 from tolem.cli import main
 from tolem.config import InvalidConfig, load_config
 from tolem.domain.payment import OperationKind
+from tolem.sandbox.cards import build_number
 from tolem.sandbox.ledger import LedgerEntry
 from tolem.sandbox.simulator import check_card
 
@@ -95,7 +99,6 @@ def test_ledger_beside_a_running_simulator(tmp_path: Path, database_url: str) ->
 
 def test_what_is_refused_with_one_line(tmp_path: Path) -> None:
     program = Program(tmp_path, "sqlite:///simulator.db")
-    assert "no such ledger" in run(program, "ledger", "list", status=1)
     text = run(program, "acquirer-simulator", "--host", "0.0.0.0", status=1)  # noqa: S104 - that is what is refused
     assert "set acquirer_secret" in text
     assert "simulator_ledger must begin" in run(program, "acquirer-simulator", "--ledger", "nonsense", status=1)
@@ -107,6 +110,36 @@ def test_what_is_refused_with_one_line(tmp_path: Path) -> None:
     with running_program(tmp_path, "sqlite:///simulator.db"):
         text = run(program, "acquirer-simulator", "--port", "0", "--ledger", "sqlite:///simulator.db", status=1)
         assert "is served by process" in text
+
+
+@pytest.mark.parametrize("command", ("list", "export"))
+@pytest.mark.parametrize("form", ("text", "csv", "json"))
+def test_a_ledger_that_is_not_there(tmp_path: Path, postgres_url: str, command: str, form: str) -> None:
+    elsewhere = f"sqlite:///{tmp_path / 'other.db'}"
+    for where in (("--ledger", elsewhere), ("--database", elsewhere), ("--ledger", postgres_url)):
+        result = CliRunner().invoke(main, ["ledger", command, "--format", form, *where])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "no such ledger" in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ledger_of_a_gateway_is_found_beside_it(tmp_path: Path, postgres_url: str) -> None:
+    """As people do it: the same --database, or none."""
+    for where in ((), ("--database", "sqlite:///shop.db"), ("--database", postgres_url)):
+        with serving(tmp_path, *where) as (_, port):
+            Shop(port).pay("000000001", build_number(0))
+            (line,) = run_beside("ledger", "export", "--format", "json", *where, cwd=tmp_path).splitlines()
+            assert json.loads(line)["kind"] == "purchase"
+            assert len(run_beside("ledger", "list", *where, cwd=tmp_path).splitlines()) == 2
+    assert {"tolem-simulator.db", "shop-simulator.db"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_simulator_keeps_the_ledger_that_ledger_tells(tmp_path: Path) -> None:
+    program = Program(tmp_path, "")
+    with running_program(tmp_path, "") as running:
+        asyncio.run(fill(running))
+        assert "approved" in run(program, "ledger", "list")
 
 
 def test_gateway_with_an_address_that_cards_must_not_go_to(tmp_path: Path) -> None:

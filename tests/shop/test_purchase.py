@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,47 @@ async def test_paid_order_stays_paid(visitor: Visitor) -> None:
     assert (await visitor.post(f"/orders/{invoice}/token")).status == 303
     assert len(visitor.gateway.requests) == 1
     assert (await visitor.get(f"/orders/{invoice}")).order_status == "paid"
+
+
+@pytest.mark.parametrize(
+    ("told", "standing", "words"),
+    (
+        ((("charge", 1850, 0),), "paid", "Charged 1 850 ₸"),
+        ((("charge", 1000, 0), ("refund", "999.50", "999.50")), "paid", "Given back 999.50 ₸"),
+        ((("charge", 1000, 0), ("refund", 600, 600), ("refund", 400, 1000)), "refunded", "Given back 400 ₸"),
+        ((("refund", 1850, 1850),), "refunded", "All that was taken is given back"),
+        ((("cancel", 1850, 0),), "cancelled", "The hold on the card is released"),
+    ),
+)
+async def test_what_became_of_the_money_is_shown(
+    visitor: Visitor, told: tuple[tuple[str, int | str, int | str], ...], standing: str, words: str
+) -> None:
+    here = f"/orders/{(await visitor.buy('tea')).invoice_id}"
+    await visitor.notify()
+    for operation in told:
+        body = visitor.gateway.operation(*operation)
+        assert [(await visitor.tell(body)).text for _ in range(2)] == ["stored: accepted", "stored: repeated"]
+    page = await visitor.get(here)
+    assert page.order_status == standing
+    assert words in page.words
+    assert re.findall(r'data-operation="([a-z]+)"', page.text) == [operation[0] for operation in told]
+    assert page.verdicts == ["repeated", "accepted"] * len(told) + ["accepted"]
+    # Whatever became of its money: nobody pays it again, and a repeat of the first notification changes nothing.
+    assert (await visitor.notify()).text == "stored: repeated"
+    assert (await visitor.post(f"{here}/token")).status == 303
+    assert len(visitor.gateway.requests) == 1
+    assert (await visitor.get(here)).order_status == standing
+
+
+@pytest.mark.parametrize("code", ("charge", "cancel", "refund"))
+async def test_an_operation_pays_for_nothing(visitor: Visitor, code: str) -> None:
+    here = f"/orders/{(await visitor.buy('tea')).invoice_id}"
+    answer = await visitor.tell(visitor.gateway.operation(code, 1850, 1850))
+    assert (answer.status, answer.text) == (200, "stored: accepted")
+    assert (await visitor.get(here)).order_status == "waiting"
+    assert (await visitor.tell(visitor.gateway.operation(code, 1851, 1850))).status == 400
+    await visitor.notify(is_paid=False)
+    assert (await visitor.get(here)).order_status == "declined"
 
 
 @pytest.mark.parametrize(

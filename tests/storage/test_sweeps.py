@@ -166,6 +166,24 @@ async def test_operations_are_claimed_when_due_and_counted(store: Store) -> None
     assert (await queries.summarize_open_operations(store)).total == 3
 
 
+async def test_open_operations_are_counted_by_their_age(store: Store) -> None:
+    hour = 60 * MINUTE
+    ages = (0 * MINUTE, 0.9 * MINUTE, MINUTE, 59 * MINUTE, 60 * MINUTE, 2 * hour, 3 * hour, 4 * hour)
+    records: list[Any] = []
+    for number, age in enumerate(ages):
+        order = build_order(str(number))
+        payment = build_payment(order)
+        given_up = {"due_at": None, "alerted_at": AT} if age >= 3 * hour else {}
+        records += [order, payment, build_operation(payment, created_at=AT - age, **given_up)]
+    settled = build_order("9")
+    payment = build_payment(settled)
+    old = build_operation(payment, created_at=AT - hour, status=OperationStatus.APPROVED, due_at=None)
+    await put(store, *records, settled, payment, old)
+    found = await queries.summarize_open_operations(store, AT)
+    assert found == (8, AT - 4 * hour, 2, (2, 2, 2, 2))
+    assert (await queries.summarize_open_operations(store)) == (8, AT - 4 * hour, 2, None)
+
+
 async def test_due_rounds_are_open_overdue_and_without_an_open_payment(store: Store) -> None:
     overdue = build_order("overdue", deadline_at=AT - MINUTE)
     longer = build_order("longer", deadline_at=AT - 2 * MINUTE)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tolem.domain.card import Brand
+from tolem.domain.message import MessageKind
 from tolem.domain.money import AMOUNT_MAX, EXPONENTS
 from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import Payment, PaymentStatus
-from tolem.wire.post_link import render_failure, render_instant, render_success
+from tolem.wire.post_link import OPERATION_CODES, render_failure, render_instant, render_operation, render_success
 
 VECTORS = Path(__file__).parent / "vectors"
 AT = datetime(2026, 11, 24, 4, 42, 51, 960781, tzinfo=UTC)
@@ -138,6 +139,23 @@ def test_amount_survives_a_decimal_reader(amount: int, currency: str) -> None:
     body = render_success(ORDER, replace(PAYMENT, amount=amount, currency=currency), AT)
     read = json.loads(body, parse_float=Decimal, parse_int=Decimal)["amount"]
     assert read.scaleb(EXPONENTS[currency]) == amount
+
+
+@pytest.mark.parametrize(("kind", "code"), tuple(OPERATION_CODES.items()))
+@pytest.mark.parametrize("seed_bodies", (True, False))
+def test_an_operation_reads_neither_as_paid_nor_as_declined(kind: MessageKind, code: str, seed_bodies: bool) -> None:
+    payment = replace(PAYMENT, refunded=30050)
+    rendered = render_operation(ORDER, payment, kind, 20050, AT, seed_bodies=seed_bodies)
+    assert b'"amount":200.50,' in rendered
+    body, success = json.loads(rendered), json.loads(render_success(ORDER, PAYMENT, AT, seed_bodies=seed_bodies))
+    told = {"amount": 200.5, "code": code, "reason": code, "reasonCode": -1, "orgAmount": 800, "payoutAmount": 300.5}
+    assert body == success | told
+    assert list(body) == sorted(body, key=_sample_order)
+
+
+def test_a_refund_is_the_golden_body() -> None:
+    payment = replace(PAYMENT, refunded=50000)
+    assert render_operation(ORDER, payment, MessageKind.REFUND, 20000, AT).decode() == read_vector("post_link_refund")
 
 
 def test_instant_has_its_fraction_even_on_the_second() -> None:

@@ -79,7 +79,8 @@ class StatementLine(msgspec.Struct, frozen=True, kw_only=True):
     is_undone: bool
     """Approved once, and reversed or voided since."""
     at: datetime
-    """The gateway's business time, as the request carried it."""
+    """The gateway's business time, as the request carried it; the acquirer's own time where it tells no other, which
+    reconciliation allows to be some minutes off."""
 
 
 class AnswerGarbled(Exception):

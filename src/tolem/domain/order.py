@@ -20,6 +20,10 @@ class OrderStatus(StrEnum):
     FAILED = "failed"  # ended without an approved payment, the failure is told
 
 
+ENDED_ORDERS = (OrderStatus.PAID, OrderStatus.FAILED)
+"""The current round has an outcome."""
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """An invoice of a terminal with its current round."""
 

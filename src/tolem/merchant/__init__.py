@@ -14,7 +14,10 @@ from tolem.merchant.notification import (
     ExpectedPayment,
     InvalidNotification,
     Notification,
+    Operation,
+    OperationNotification,
     read_invoice_id,
+    verify_notification,
     verify_post_link,
 )
 from tolem.merchant.order import OrderRequest, Token, new_secret_hash
@@ -26,6 +29,8 @@ __all__ = [
     "ExpectedPayment",
     "InvalidNotification",
     "Notification",
+    "Operation",
+    "OperationNotification",
     "OrderRequest",
     "TemporaryError",
     "Token",
@@ -34,5 +39,6 @@ __all__ = [
     "new_secret_hash",
     "read_invoice_id",
     "script_url",
+    "verify_notification",
     "verify_post_link",
 ]

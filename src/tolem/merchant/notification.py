@@ -1,8 +1,10 @@
-"""The notification (postLink) that tells a shop how a payment ended (docs/protocol.md §5).
+"""The notification (postLink) that tells a shop how a payment ended, and, if its terminal wants to be told, what became
+of the money later (docs/protocol.md §5).
 
 Called by the shop's postLink handler: `read_invoice_id` to find the order, `verify_post_link` to believe the body,
-then the order is changed, and only then 2xx is answered. Invariant: a `Notification` exists only for a body that
-knows the order's secret_hash and agrees with the order in invoice, amount, currency and terminal.
+then the order is changed, and only then 2xx is answered. A shop that is told of charges, cancels and refunds calls
+`verify_notification` instead. Invariant: a `Notification` exists only for a body that knows the order's secret_hash and
+agrees with the order in invoice, amount, currency and terminal; an `OperationNotification` is never taken for one.
 """
 
 import hmac
@@ -10,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from enum import StrEnum
 from typing import NoReturn
 
 from tolem.merchant.amount import Amount, exact
@@ -72,12 +75,50 @@ class Notification:
     """All fields as they came, numbers exact, without secret_hash: safe to log."""
 
 
+class Operation(StrEnum):
+    """What became of a payment's money after it was paid, in the words of the calls that do it."""
+
+    CHARGE = "charge"  # of the held amount this much was taken, the rest is released; once
+    CANCEL = "cancel"  # the hold was released; nothing is taken
+    REFUND = "refund"  # this much was given back; may come several times
+
+
+_OPERATIONS = {operation.value: operation for operation in Operation}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationNotification:
+    """A verified change of a payment that was told before. It pays for nothing."""
+
+    operation: Operation
+    payment_id: str
+    """The one that was told as paid."""
+    invoice_id: str
+    amount: Decimal
+    """Charged, released or given back by this operation; at most the order's amount."""
+    refunded: Decimal
+    """Given back by now, this operation included. A repeated notification has the same one, a further refund more."""
+    currency: str
+    reference: str
+    """RRN of the payment."""
+    raw: Mapping[str, object]
+    """All fields as they came, numbers exact, without secret_hash: safe to log."""
+
+
 def verify_post_link(body: bytes, expected: ExpectedPayment) -> Notification:
     """The body of a postLink, if it is true of this order. Raises InvalidNotification for everything else.
 
     The secret is compared in constant time and first; amounts are compared as decimals, `100.00` is 100. That the
     same notification comes again is normal (the gateway repeats it until it sees a 2xx): treat it as told.
     """
+    told = verify_notification(body, expected)
+    if isinstance(told, OperationNotification):
+        raise InvalidNotification(f"code is {told.operation.value!r}, no payment: verify_notification takes it")
+    return told
+
+
+def verify_notification(body: bytes, expected: ExpectedPayment) -> Notification | OperationNotification:
+    """The same for a shop whose terminal tells of charges, cancels and refunds, too: ask which of the two came."""
     payload = _parse(body)
     secret = payload.get("secret_hash")
     # surrogatepass: JSON may carry half a surrogate pair, which plain UTF-8 can't write.
@@ -86,30 +127,16 @@ def verify_post_link(body: bytes, expected: ExpectedPayment) -> Notification:
         raise InvalidNotification("secret_hash is not the one of this order")
     if (invoice := _text(payload, "invoiceId")) != expected.invoice_id:
         _differs("invoiceId", invoice, expected.invoice_id)
-    amount = _amount(payload.get("amount"))
-    if amount != exact(expected.amount):
-        _differs("amount", amount, expected.amount)
     if (currency := _text(payload, "currency")) != expected.currency:
         _differs("currency", currency, expected.currency)
     if (terminal := _text(payload, "terminal")).lower() != expected.terminal_id.lower():
         _differs("terminal", terminal, expected.terminal_id)
-    if (code := _text(payload, "code")) not in _OUTCOMES:
-        raise InvalidNotification(f"code is {code[:16]!r}, not 'ok' or 'error'")
-    return Notification(
-        is_paid=_OUTCOMES[code],
-        payment_id=_text(payload, "id"),
-        invoice_id=invoice,
-        amount=amount,
-        currency=currency,
-        approval_code=_text(payload, "approvalCode"),
-        reference=_text(payload, "reference"),
-        card_mask=_text(payload, "cardMask"),
-        card_type=_text(payload, "cardType"),
-        reason=_text(payload, "reason"),
-        reason_code=_reason_code(payload.get("reasonCode", 0)),
-        account_id=_text(payload, "accountId") or _text(payload, "acountId"),
-        raw={name: value for name, value in payload.items() if name != "secret_hash"},
-    )
+    code = _text(payload, "code")
+    if code in _OUTCOMES:
+        return _read_outcome(payload, expected, is_paid=_OUTCOMES[code])
+    if code in _OPERATIONS:
+        return _read_operation(payload, expected, _OPERATIONS[code])
+    raise InvalidNotification(f"code is {code[:16]!r}, not 'ok' or 'error', and no operation")
 
 
 def read_invoice_id(body: bytes) -> str:
@@ -119,6 +146,51 @@ def read_invoice_id(body: bytes) -> str:
     if not (invoice.isascii() and invoice.isdecimal() and len(invoice) <= 15):
         raise InvalidNotification(f"invoiceId {invoice[:32]!r} is not a number of up to 15 digits")
     return invoice
+
+
+def _read_outcome(payload: Mapping[str, object], expected: ExpectedPayment, *, is_paid: bool) -> Notification:
+    amount = _amount(payload, "amount")
+    if amount != exact(expected.amount):
+        _differs("amount", amount, expected.amount)
+    return Notification(
+        is_paid=is_paid,
+        payment_id=_text(payload, "id"),
+        invoice_id=expected.invoice_id,
+        amount=amount,
+        currency=expected.currency,
+        approval_code=_text(payload, "approvalCode"),
+        reference=_text(payload, "reference"),
+        card_mask=_text(payload, "cardMask"),
+        card_type=_text(payload, "cardType"),
+        reason=_text(payload, "reason"),
+        reason_code=_reason_code(payload.get("reasonCode", 0)),
+        account_id=_text(payload, "accountId") or _text(payload, "acountId"),
+        raw=_without_secret(payload),
+    )
+
+
+def _read_operation(
+    payload: Mapping[str, object], expected: ExpectedPayment, operation: Operation
+) -> OperationNotification:
+    amount, refunded = _amount(payload, "amount"), _amount(payload, "payoutAmount")
+    if not 0 < amount <= exact(expected.amount):
+        raise InvalidNotification(f"{operation} of {amount}, the order has {expected.amount}")
+    if not (amount if operation is Operation.REFUND else 0) <= refunded <= exact(expected.amount):
+        raise InvalidNotification(f"payoutAmount is {refunded} after {operation} of {amount} of {expected.amount}")
+    return OperationNotification(
+        operation=operation,
+        payment_id=_text(payload, "id"),
+        invoice_id=expected.invoice_id,
+        amount=amount,
+        refunded=refunded,
+        currency=expected.currency,
+        reference=_text(payload, "reference"),
+        raw=_without_secret(payload),
+    )
+
+
+def _without_secret(payload: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in payload.items() if name != "secret_hash"}
 
 
 def _parse(body: bytes) -> dict[str, object]:
@@ -150,9 +222,10 @@ def _text(payload: Mapping[str, object], name: str) -> str:
     return str(value)
 
 
-def _amount(value: object) -> Decimal:
+def _amount(payload: Mapping[str, object], name: str) -> Decimal:
+    value = payload.get(name)
     if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
-        raise InvalidNotification("amount is not a number")
+        raise InvalidNotification(f"{name} is not a number")
     try:
         return exact(value)
     except ValueError as problem:

@@ -18,8 +18,8 @@ from tolem.domain.money import AMOUNT_MAX
 from tolem.domain.payment import OperationKind
 from tolem.storage.columns import Choice, Id, Instant
 from tolem.storage.mapping import Mapped, Schema
-from tolem.storage.migrate import create_tables
-from tolem.storage.open import open_store
+from tolem.storage.migrate import create_tables, has_tables
+from tolem.storage.open import is_sqlite, open_store, sqlite_path
 from tolem.storage.store import Store
 
 PG_SCHEMA = "simulator"
@@ -114,6 +114,10 @@ ledger_schema = Schema(
 )
 
 
+class LedgerMissing(Exception):
+    """There is no such book; the message says where it was looked for."""
+
+
 class Cursor(NamedTuple):
     """Place of an entry in the order of the book: business time, then key."""
 
@@ -133,6 +137,14 @@ async def open_ledger(url: str, *, instance: int) -> Store:
     """Makes the book if it is not there and opens it for the simulator. Raises DatabaseInUse if another one has it."""
     create_tables(url, ledger_schema, pg_schema=PG_SCHEMA)
     return await open_store(url, schema=ledger_schema, instance=instance, pg_schema=PG_SCHEMA)
+
+
+async def open_ledger_beside(url: str, *, instance: int) -> Store:
+    """Opens the book for reading, beside its simulator if that runs. Makes none: raises LedgerMissing."""
+    if not has_tables(url, ledger_schema, pg_schema=PG_SCHEMA):
+        where = f"{sqlite_path(url)}: " if is_sqlite(url) else f"schema {PG_SCHEMA} of the database: "
+        raise LedgerMissing(f"{where}no such ledger; --ledger names another, or --database the gateway's database")
+    return await open_store(url, schema=ledger_schema, instance=instance, exclusive=False, pg_schema=PG_SCHEMA)
 
 
 async def read_page(

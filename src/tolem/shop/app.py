@@ -24,10 +24,11 @@ from tolem.merchant import (
     Client,
     ExpectedPayment,
     InvalidNotification,
+    OperationNotification,
     TemporaryError,
     TokenError,
     read_invoice_id,
-    verify_post_link,
+    verify_notification,
 )
 from tolem.merchant.notification import BODY_BYTES_MAX
 from tolem.shop.config import ShopConfig
@@ -111,8 +112,9 @@ class _Shop:
     async def show_order(self, request: Request) -> Response:
         order = await self._get_order(request)
         notifications = await asyncio.to_thread(self._orders.list_notifications, order.invoice_id)
+        operations = await asyncio.to_thread(self._orders.list_operations, order.invoice_id)
         values: dict[str, object] = {"notifications": notifications, "can_pay": _has_usable_token(order)}
-        values |= self._pages.order_values(order)
+        values |= self._pages.order_values(order, operations)
         return self._pages.render("order.html", request, values, language=order.language)
 
     async def show_return(self, request: Request) -> Response:
@@ -143,13 +145,17 @@ class _Shop:
             log.warning("notification refused: no order %s", invoice_id)
             return PlainTextResponse(f"refused: this shop has no order {invoice_id}", 404)
         try:
-            notification = verify_post_link(body, self._expect(order))
+            notification = verify_notification(body, self._expect(order))
         except InvalidNotification as problem:
             log.warning("notification of order %s refused: %s", invoice_id, problem.reason)
             shown = body.decode(errors="replace").replace(order.secret_hash, "…")[:LOGGED_CHARACTERS_MAX]
             await asyncio.to_thread(self._orders.record_rejected, invoice_id, problem.reason, shown)
             return PlainTextResponse(f"refused: {problem.reason}", 400)
-        verdict = await asyncio.to_thread(self._orders.record, notification, render_pretty(notification.raw))
+        pretty = render_pretty(notification.raw)
+        if isinstance(notification, OperationNotification):
+            verdict = await asyncio.to_thread(self._orders.record_operation, notification, pretty)
+        else:
+            verdict = await asyncio.to_thread(self._orders.record, notification, pretty)
         log.info("notification of order %s: %s", invoice_id, verdict)
         return PlainTextResponse(f"stored: {verdict}")
 

@@ -1,20 +1,22 @@
 """The shop's own books: orders and the notifications that came for them, in one small SQLite file.
 
 Called by the pages through threads, so that a slow disk holds no page. Invariants: an order's status changes only in
-`record`, by a verified notification; a paid order stays paid; secret_hash is in no logged body; what a method wrote
-is on the disk when it returns.
+`record`, by a verified notification; a paid order stays paid, whatever becomes of its money later (`record_operation`);
+secret_hash is in no logged body; what a method wrote is on the disk when it returns.
 """
 
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 
-from tolem.merchant import Notification, Token, new_secret_hash
+from tolem.merchant import Notification, Operation, OperationNotification, Token, new_secret_hash
+from tolem.merchant.amount import render_amount
 
 LOGGED_PER_ORDER_MAX = 20
 """Older notifications of an order are dropped from the log: anybody can post rejected ones."""
@@ -54,6 +56,16 @@ CREATE TABLE IF NOT EXISTS notifications (
     at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS notifications_of_order ON notifications (invoice_id, number);
+-- A repeat has the same sum of refunds, a further refund a larger one; a charge and a cancel come once.
+CREATE TABLE IF NOT EXISTS operations (
+    invoice_id TEXT NOT NULL REFERENCES orders,
+    payment_id TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    refunded TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (invoice_id, payment_id, operation, refunded)
+);
 """
 
 
@@ -65,10 +77,20 @@ class OrderStatus(StrEnum):
     DECLINED = "declined"  # may be paid again
 
 
+class Standing(StrEnum):
+    """How an order stands with its money, for people: its status, until the money moves on."""
+
+    WAITING = "waiting"
+    PAID = "paid"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"  # the hold was released
+    REFUNDED = "refunded"  # all is given back
+
+
 class Verdict(StrEnum):
     """What the shop made of a notification."""
 
-    ACCEPTED = "accepted"  # verified, and it changed the order
+    ACCEPTED = "accepted"  # verified, and it changed the order, or told what became of its money
     REPEATED = "repeated"  # verified and known: the gateway did not see the first answer
     OVERTAKEN = "overtaken"  # verified, but the order was paid meanwhile
     REJECTED = "rejected"  # not verified, nothing changed
@@ -109,10 +131,32 @@ class LoggedNotification:
     detail: str
     """Why it was rejected; empty otherwise."""
     outcome: str
-    """`paid` or `declined` as it said; empty if it was rejected."""
+    """As it said: `paid`, `declined`, or the operation; empty if it was rejected."""
     body: str
     """Pretty JSON without the secret."""
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldOperation:
+    """A charge, cancel or refund that the gateway told."""
+
+    operation: Operation
+    amount: Decimal
+    refunded: Decimal
+    """Given back by then, in all."""
+    at: datetime
+
+
+def find_standing(order: ShopOrder, operations: Sequence[ToldOperation]) -> Standing:
+    """What became of a paid order's money; everybody else's status."""
+    if order.status is not OrderStatus.PAID:
+        return Standing(order.status.value)
+    if any(told.operation is Operation.CANCEL for told in operations):
+        return Standing.CANCELLED
+    taken = next((told.amount for told in operations if told.operation is Operation.CHARGE), Decimal(order.amount))
+    refunded = max((told.refunded for told in operations), default=Decimal(0))
+    return Standing.REFUNDED if refunded >= taken else Standing.PAID
 
 
 class Orders:
@@ -196,6 +240,42 @@ class Orders:
                 )
             _log(database, invoice_id, verdict, body, outcome=outcome, payment_id=notification.payment_id)
         return verdict
+
+    def record_operation(self, notification: OperationNotification, body: str) -> Verdict:
+        """A verified change of a payment's money: kept once, and never taken for a payment."""
+        invoice_id, operation = notification.invoice_id, notification.operation.value
+        with self._transaction() as database:
+            inserted = database.execute(
+                "INSERT INTO operations (invoice_id, payment_id, operation, refunded, amount, at)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    invoice_id,
+                    notification.payment_id,
+                    operation,
+                    render_amount(notification.refunded),
+                    render_amount(notification.amount),
+                    _now().isoformat(),
+                ),
+            )
+            verdict = Verdict.ACCEPTED if inserted.rowcount == 1 else Verdict.REPEATED
+            _log(database, invoice_id, verdict, body, outcome=operation, payment_id=notification.payment_id)
+        return verdict
+
+    def list_operations(self, invoice_id: str) -> list[ToldOperation]:
+        """Oldest first."""
+        with self._transaction() as database:
+            rows = database.execute(
+                "SELECT * FROM operations WHERE invoice_id = ? ORDER BY rowid", (invoice_id,)
+            ).fetchall()
+        return [
+            ToldOperation(
+                operation=Operation(row["operation"]),
+                amount=Decimal(row["amount"]),
+                refunded=Decimal(row["refunded"]),
+                at=datetime.fromisoformat(row["at"]),
+            )
+            for row in rows
+        ]
 
     def record_rejected(self, invoice_id: str, reason: str, body: str) -> None:
         """A body that claimed to be about this order and was not believed: logged, changes nothing."""

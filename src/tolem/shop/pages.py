@@ -4,7 +4,7 @@ Called by the app. Invariant: everything that came from outside is escaped, in H
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -16,7 +16,7 @@ from tolem.merchant import Token, build_pay_object, script_url
 from tolem.merchant.order import OrderRequest
 from tolem.shop.config import ShopConfig
 from tolem.shop.goods import find_good
-from tolem.shop.orders import ShopOrder
+from tolem.shop.orders import ShopOrder, ToldOperation, find_standing
 from tolem.shop.texts import (
     LANGUAGES,
     MAYBE_HELD,
@@ -76,10 +76,12 @@ class Pages:
         # Orders change, and their pages carry a token: never out of a cache.
         return HTMLResponse(page, status, headers={"Cache-Control": "no-store", "Vary": "Accept-Language"})
 
-    def order_values(self, order: ShopOrder) -> dict[str, object]:
+    def order_values(self, order: ShopOrder, operations: Sequence[ToldOperation] = ()) -> dict[str, object]:
         """What the order's templates need, the pay object too if the order has a token."""
         return {
             "order": order,
+            "standing": find_standing(order, operations),
+            "operations": operations,
             "good": find_good(order.good),
             "maybe_held": order.reason_code in MAYBE_HELD,
             "pay_object": self._build_pay_object(order) if order.access_token else None,

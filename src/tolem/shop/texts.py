@@ -4,6 +4,7 @@ Used by the templates as t("key"). Invariant: every text exists in both language
 """
 
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 LANGUAGES = ("ru", "en")
 
@@ -45,8 +46,21 @@ TEXTS = {
     "status_waiting": ("Ждёт оплаты", "Waiting for payment"),
     "status_paid": ("Оплачен", "Paid"),
     "status_declined": ("Не оплачен", "Not paid"),
+    "status_cancelled": ("Отменён", "Cancelled"),
+    "status_refunded": ("Деньги возвращены", "Refunded"),
     "stamp": ("оплачено", "paid"),
     "thanks": ("Рақмет! Уже заворачиваем.", "Rakhmet! We are wrapping it up."),
+    "cancelled_note": (
+        "Удержание на карте снято, деньги не списаны.",
+        "The hold on the card is released, nothing was taken.",
+    ),
+    "refunded_note": (
+        "Всё, что было списано, возвращено на карту.",
+        "All that was taken is given back to the card.",
+    ),
+    "operation_charge": ("Списано", "Charged"),
+    "operation_cancel": ("Удержание снято", "Hold released"),
+    "operation_refund": ("Возвращено", "Given back"),
     "declined": ("Оплата не прошла", "The payment did not go through"),
     "declined_note": (
         "Деньги не списаны. Можно попробовать ещё раз, с той же картой или с другой.",
@@ -92,6 +106,9 @@ TEXTS = {
     "notification_rejected": ("Отклонено", "Rejected"),
     "outcome_paid": ("оплачено", "paid"),
     "outcome_declined": ("отказ", "declined"),
+    "outcome_charge": ("списание", "charge"),
+    "outcome_cancel": ("отмена", "cancel"),
+    "outcome_refund": ("возврат", "refund"),
     "trouble_gateway": ("Банк пока не открыл оплату", "The bank did not open the payment"),
     "trouble_temporary": (
         "Платёжный шлюз не отвечает. Заказ сохранён, деньги не списаны: попробуйте через минуту.",
@@ -160,8 +177,8 @@ def choose_language(asked: str | None, accept_language: str) -> str:
     return best
 
 
-def render_price(amount: int) -> str:
-    """Whole tenge as it stands on a price tag: 1 850 ₸, with spaces that don't break."""
+def render_price(amount: int | Decimal) -> str:
+    """Tenge as they stand on a price tag: 1 850 ₸, with spaces that don't break."""
     return f"{amount:,} ₸".replace(",", " ").replace(" ", "\u00a0")
 
 

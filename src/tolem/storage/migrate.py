@@ -14,7 +14,7 @@ import psycopg
 import sqlalchemy as sa
 
 from tolem.storage.mapping import Schema
-from tolem.storage.open import is_sqlite, libpq_url
+from tolem.storage.open import is_sqlite, libpq_url, sqlite_path
 from tolem.storage.schema import settings
 from tolem.storage.store import Store
 
@@ -74,6 +74,14 @@ def create_tables(url: str, schema: Schema, *, pg_schema: str | None = None) -> 
         if pg_schema and connection.dialect.name == "postgresql":
             connection.execute(sa.schema.CreateSchema(pg_schema, if_not_exists=True))
         schema.metadata.create_all(connection)
+
+
+def has_tables(url: str, schema: Schema, *, pg_schema: str | None = None) -> bool:
+    """True: all tables of a schema are there. Makes nothing, no file either."""
+    if is_sqlite(url) and not sqlite_path(url).exists():
+        return False
+    with _engine(url, pg_schema) as engine, engine.connect() as connection:
+        return set(schema.metadata.tables) <= set(sa.inspect(connection).get_table_names())
 
 
 @contextmanager

@@ -1,22 +1,17 @@
 """Short reads for the command line, readiness and metrics, beside the writer."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from tolem.domain.merchant import Merchant, Terminal
-from tolem.domain.message import UNDELIVERED, Message
-from tolem.domain.order import Order, OrderStatus
-from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, Operation, PaymentStatus
+from tolem.domain.message import UNDELIVERED
+from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, Operation
 from tolem.storage.columns import Id, Instant
 from tolem.storage.schema import merchants, messages, one_of, operations, orders, payments, terminals
 from tolem.storage.store import Store
-
-PAGE = 500
-"""Rows of one read, so that a long list holds nothing up."""
-_FIRST_ID = UUID(int=0)
 
 
 async def list_merchants(store: Store) -> list[Merchant]:
@@ -27,51 +22,6 @@ async def list_merchants(store: Store) -> list[Merchant]:
 async def list_terminals(store: Store) -> list[Terminal]:
     """All terminals, oldest first."""
     return await store.select(_TERMINALS)
-
-
-class BookedOperation(NamedTuple):
-    """An operation with what its order and payment say of it."""
-
-    operation: Operation
-    invoice_id: str
-    currency: str
-    is_voided: bool
-    """The payment's hold was released since."""
-
-
-class ToldOrder(NamedTuple):
-    """An order whose round has ended, with its messages."""
-
-    order: Order
-    messages: tuple[Message, ...]
-
-
-async def list_booked_operations(store: Store, *, since: datetime, until: datetime) -> list[BookedOperation]:
-    """Operations with since ≤ created_at < until, oldest first; read in pages."""
-    found: list[BookedOperation] = []
-    last = _FIRST_ID
-    while True:
-        page = await store.select(_BOOKED, since=since, until=until, last=last, limit=PAGE)
-        for operation in page:
-            ((invoice_id, currency),) = await store.select(_INVOICE_OF_ORDER, order_id=operation.order_id)
-            ((status,),) = await store.select(_STATUS_OF_PAYMENT, payment_id=operation.payment_id)
-            found.append(BookedOperation(operation, invoice_id, currency, status is PaymentStatus.VOIDED))
-        if len(page) < PAGE:
-            return found
-        last = page[-1].id
-
-
-async def list_told_orders(store: Store, *, since: datetime, until: datetime) -> list[ToldOrder]:
-    """Orders whose current round has ended with since ≤ updated_at < until, with their messages; read in pages."""
-    found: list[ToldOrder] = []
-    last = _FIRST_ID
-    while True:
-        page = await store.select(_ENDED_ORDERS, since=since, until=until, last=last, limit=PAGE)
-        for order in page:
-            found.append(ToldOrder(order, tuple(await store.select(_MESSAGES_OF_ORDER, order_id=order.id))))
-        if len(page) < PAGE:
-            return found
-        last = page[-1].id
 
 
 async def find_order_id(store: Store, payment_id: UUID) -> UUID | None:
@@ -101,6 +51,16 @@ async def count_undelivered(store: Store) -> int:
     return int(count)
 
 
+class Ages(NamedTuple):
+    """Open exchanges by the business time since they were prepared; those that were given up have a count of their own.
+    Most of the youngest are not unknown, but on their way."""
+
+    under_a_minute: int
+    up_to_an_hour: int
+    over_an_hour: int
+    given_up: int
+
+
 class OpenOperations(NamedTuple):
     """Exchanges with the acquirer whose outcome is not known (yet)."""
 
@@ -109,14 +69,23 @@ class OpenOperations(NamedTuple):
     """Business time at which the oldest one was prepared."""
     given_up: int
     """Of them, those that wait for people."""
+    ages: Ages | None
+    """None: nobody asked."""
 
 
-async def summarize_open_operations(store: Store) -> OpenOperations:
-    """How many exchanges are open, since when, and how many recovery has given up."""
-    ((count, oldest_at, given_up),) = await store.select(_OPEN_OPERATIONS)
-    return OpenOperations(int(count), oldest_at, int(given_up))
+async def summarize_open_operations(store: Store, now: datetime | None = None) -> OpenOperations:
+    """How many exchanges are open, since when, how many recovery has given up, and, at a business time, their ages."""
+    at = now or _EPOCH
+    ((total, oldest_at, given_up, recent, old),) = await store.select(
+        _OPEN_OPERATIONS, minute_ago=at - _MINUTE, hour_ago=at - _HOUR
+    )
+    ages = Ages(recent, total - given_up - recent - old, old, given_up) if now else None
+    return OpenOperations(total, oldest_at, given_up, ages)
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
 _MERCHANTS = sa.select(*merchants.columns).order_by(merchants.c.created_at, merchants.c.id)
 _TERMINALS = sa.select(*terminals.columns).order_by(terminals.c.created_at, terminals.c.id)
 _ORDER_OF_PAYMENT = sa.select(payments.c.order_id).where(payments.c.id == sa.bindparam("payment_id", type_=Id))
@@ -130,38 +99,20 @@ _LIST_OPEN = (
     .order_by(operations.c.created_at, operations.c.id)
     .limit(sa.literal_column("1000"))
 )
-_STATUS_OF_PAYMENT = sa.select(payments.c.status).where(payments.c.id == sa.bindparam("payment_id", type_=Id))
-_BOOKED = (
-    sa.select(*operations.columns)
-    .where(
-        operations.c.created_at >= sa.bindparam("since", type_=Instant),
-        operations.c.created_at < sa.bindparam("until", type_=Instant),
-        operations.c.id > sa.bindparam("last", type_=Id),
-    )
-    .order_by(operations.c.id)
-    .limit(sa.bindparam("limit", type_=sa.Integer))
-)
-_ENDED_ORDERS = (
-    sa.select(*orders.columns)
-    .where(
-        orders.c.updated_at >= sa.bindparam("since", type_=Instant),
-        orders.c.updated_at < sa.bindparam("until", type_=Instant),
-        one_of(orders.c.status, (OrderStatus.PAID, OrderStatus.FAILED)),
-        orders.c.id > sa.bindparam("last", type_=Id),
-    )
-    .order_by(orders.c.id)
-    .limit(sa.bindparam("limit", type_=sa.Integer))
-)
-_MESSAGES_OF_ORDER = (
-    sa.select(*messages.columns)
-    .where(messages.c.order_id == sa.bindparam("order_id", type_=Id))
-    .order_by(messages.c.id)
-)
 _COUNT = sa.func.count().label("count")
+
+
+def _count_if(condition: sa.ColumnElement[bool], name: str) -> sa.ColumnElement[int]:
+    """How many of them are not given up and meet the condition."""
+    return sa.func.count().filter(operations.c.alerted_at.is_(None), condition).label(name)
+
+
 _UNDELIVERED = sa.select(_COUNT).select_from(messages).where(one_of(messages.c.state, UNDELIVERED))
 # The condition of the index operations_open, word for word: it holds the few rows that are open.
 _OPEN_OPERATIONS = sa.select(
     _COUNT,
     sa.func.min(operations.c.created_at, type_=Instant).label("oldest_at"),
     sa.func.count(operations.c.alerted_at).label("given_up"),
+    _count_if(operations.c.created_at > sa.bindparam("minute_ago", type_=Instant), "recent"),
+    _count_if(operations.c.created_at <= sa.bindparam("hour_ago", type_=Instant), "old"),
 ).where(one_of(operations.c.status, OPEN_OPERATIONS), one_of(operations.c.kind, MONEY_KINDS))

@@ -6,7 +6,8 @@ writer refuses a child whose order it has not loaded; a foreign key there would 
 share lock a row. The only one, terminal → merchant, guards what people add by hand.
 
 What must be unique is a unique index. What recovery and the sender look for has a partial index: it holds the few rows
-that are due, however many are stored. SQLite: rows of random keys (hashes) rest in the key's own tree.
+that are due, however many are stored. Reconciliation reads a day by its times: operations_created, orders_ended.
+SQLite: rows of random keys (hashes) rest in the key's own tree.
 """
 
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ from tolem.domain.history import (
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import UNDELIVERED, Attempt, Message, MessageKind, MessageState
 from tolem.domain.money import AMOUNT_MAX
-from tolem.domain.order import AccessToken, Order, OrderStatus, Page, RequestKey
+from tolem.domain.order import ENDED_ORDERS, AccessToken, Order, OrderStatus, Page, RequestKey
 from tolem.domain.payment import (
     MONEY_KINDS,
     OPEN_OPERATIONS,
@@ -147,6 +148,7 @@ _partial(
     orders.c.deadline_at,
     where=sa.and_(one_of(orders.c.status, (OrderStatus.OPEN,)), orders.c.deadline_at.is_not(None)),
 )
+_partial("orders_ended", orders.c.updated_at, where=one_of(orders.c.status, ENDED_ORDERS))
 
 access_tokens = sa.Table(
     "access_tokens",
@@ -251,6 +253,7 @@ operations = sa.Table(
     sa.CheckConstraint(f"amount BETWEEN 0 AND {AMOUNT_MAX}", name="operations_amount"),
 )
 Index("operations_order", operations.c.order_id)
+Index("operations_created", operations.c.created_at)
 _partial(
     "operations_external",
     operations.c.payment_id,
@@ -303,6 +306,7 @@ messages = sa.Table(
     Column("leased_until", Instant),
     _needed("created_at", Instant),
 )
+Index("messages_order", messages.c.order_id)
 _partial("messages_due", messages.c.due_at, where=messages.c.due_at.is_not(None))
 _partial("messages_undelivered", messages.c.order_id, where=one_of(messages.c.state, UNDELIVERED))
 

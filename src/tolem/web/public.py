@@ -7,6 +7,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
@@ -23,11 +24,14 @@ LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
 METRICS_USER = "sandbox"
 
 
+Detail: TypeAlias = str | int | dict[str, int]
+
+
 class Readiness(msgspec.Struct, frozen=True):
     """Whether this process can take payments, and why not."""
 
     is_ready: bool
-    details: dict[str, str | int]
+    details: dict[str, Detail]
 
 
 def build_public(

@@ -21,7 +21,9 @@ KAZAKHSTAN = timezone(timedelta(hours=5))
 FULLY_AUTHENTICATED = "F"
 
 OPERATION_CODES = {MessageKind.CAPTURE: "charge", MessageKind.VOID: "cancel", MessageKind.REFUND: "refund"}
-"""`code` of what is told of a payment later."""
+"""`code`, and `reason`, of what is told of a payment later."""
+NO_REASON = -1
+"""`reasonCode` of what is told of a payment later: neither 0, which reads as paid, nor a code of a decline."""
 
 
 class _Body(msgspec.Struct, kw_only=True):
@@ -32,13 +34,13 @@ class _Body(msgspec.Struct, kw_only=True):
     acountId: str | msgspec.UnsetType = msgspec.UNSET
     """What the documentation's success sample says."""
     amount: msgspec.Raw
-    """A number; whole amounts without a fraction."""
+    """A number; whole amounts without a fraction. Of the order, or of the operation that is told."""
     approvalCode: str = ""
     cardId: str = ""
     cardMask: str = ""
     cardType: str = ""
     code: str
-    """`ok` or `error`."""
+    """`ok`, `error`, or the operation that is told."""
     currency: str
     data: str | msgspec.UnsetType = msgspec.UNSET
     """The pay object's own text; not in the documentation's samples."""
@@ -61,6 +63,10 @@ class _Body(msgspec.Struct, kw_only=True):
     issuer: str = ""
     language: str
     name: str
+    orgAmount: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Of an operation: what the payment was for, as the status calls it."""
+    payoutAmount: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Of an operation: what was given back of the payment by now, as the status calls it."""
     phone: str
     reason: str
     reasonCode: int
@@ -79,50 +85,63 @@ def render_success(order: Order, payment: Payment, at: datetime, *, seed_bodies:
 
     `seed_bodies` (Terminal.seed_bodies) leaves exactly the fields of the documentation's sample.
     """
-    return _render_payment(order, payment, payment.amount, "ok", at, seed_bodies)
-
-
-def _render_payment(order: Order, payment: Payment, amount: int, code: str, at: datetime, seed_bodies: bool) -> bytes:
-    return _encode(
-        _Body(
-            accountId=msgspec.UNSET if seed_bodies else order.account_id,
-            acountId=order.account_id,
-            amount=_number(amount, payment.currency),
-            approvalCode=payment.approval_code,
-            cardId=str(payment.card_id),
-            cardMask=payment.masked_pan,
-            cardType=render_brand(payment.brand),
-            code=code,
-            currency=payment.currency,
-            data=_extra(order.data, seed_bodies),
-            dateTime=render_instant(at),
-            description=order.description,
-            email=order.email,
-            id=str(payment.id),
-            invoiceId=order.invoice_id,
-            invoiceIdAlt=_extra(order.invoice_id_alt, seed_bodies),
-            ip=payment.ip,
-            issuer=payment.issuer_name,
-            language=render_language(order.language),
-            name=order.name or payment.holder,
-            phone=order.phone,
-            reason=reason_text(0),
-            reasonCode=0,
-            reference=payment.rrn,
-            secret_hash=order.secret_hash,
-            secure="yes" if payment.is_authenticated else "no",
-            secureDetails=FULLY_AUTHENTICATED if payment.is_authenticated else "",
-            terminal=str(order.terminal_id),
-        )
-    )
+    return _encode(_payment_body(order, payment, at, seed_bodies))
 
 
 def render_operation(
     order: Order, payment: Payment, kind: MessageKind, amount: int, at: datetime, *, seed_bodies: bool = False
 ) -> bytes:
-    """The body that tells a capture, void or refund of `amount` minor units. Its `code` is the operation's name on the
-    wire, never `ok`: it must not read as a new payment (docs/protocol.md §5)."""
-    return _render_payment(order, payment, amount, OPERATION_CODES[kind], at, seed_bodies)
+    """The body that tells a capture, void or refund of `amount` minor units; `payment` as it stands after it.
+
+    Neither `code` nor `reason` nor `reasonCode` is that of a success: it must not read as a new payment
+    (docs/protocol.md §5).
+    """
+    code = OPERATION_CODES[kind]
+    body = _payment_body(order, payment, at, seed_bodies)
+    return _encode(
+        msgspec.structs.replace(
+            body,
+            amount=_number(amount, payment.currency),
+            code=code,
+            orgAmount=_number(payment.amount, payment.currency),
+            payoutAmount=_number(payment.refunded, payment.currency),
+            reason=code,
+            reasonCode=NO_REASON,
+        )
+    )
+
+
+def _payment_body(order: Order, payment: Payment, at: datetime, seed_bodies: bool) -> _Body:
+    return _Body(
+        accountId=msgspec.UNSET if seed_bodies else order.account_id,
+        acountId=order.account_id,
+        amount=_number(payment.amount, payment.currency),
+        approvalCode=payment.approval_code,
+        cardId=str(payment.card_id),
+        cardMask=payment.masked_pan,
+        cardType=render_brand(payment.brand),
+        code="ok",
+        currency=payment.currency,
+        data=_extra(order.data, seed_bodies),
+        dateTime=render_instant(at),
+        description=order.description,
+        email=order.email,
+        id=str(payment.id),
+        invoiceId=order.invoice_id,
+        invoiceIdAlt=_extra(order.invoice_id_alt, seed_bodies),
+        ip=payment.ip,
+        issuer=payment.issuer_name,
+        language=render_language(order.language),
+        name=order.name or payment.holder,
+        phone=order.phone,
+        reason=reason_text(0),
+        reasonCode=0,
+        reference=payment.rrn,
+        secret_hash=order.secret_hash,
+        secure="yes" if payment.is_authenticated else "no",
+        secureDetails=FULLY_AUTHENTICATED if payment.is_authenticated else "",
+        terminal=str(order.terminal_id),
+    )
 
 
 def render_failure(

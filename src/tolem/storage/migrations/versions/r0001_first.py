@@ -93,6 +93,7 @@ def upgrade() -> None:
     _create_partial_index(
         "orders_deadline", "orders", ["deadline_at"], "status IN ('open') AND deadline_at IS NOT NULL"
     )
+    _create_partial_index("orders_ended", "orders", ["updated_at"], "status IN ('paid', 'failed')")
 
     op.create_table(
         "access_tokens",
@@ -226,6 +227,7 @@ def upgrade() -> None:
         "operations_external", "operations", ["payment_id", "external_id"], "external_id != ''", unique=True
     )
     op.create_index("operations_order", "operations", ["order_id"])
+    op.create_index("operations_created", "operations", ["created_at"])
     _create_partial_index("operations_reversal", "operations", ["original_id"], "kind IN ('reversal')", unique=True)
 
     op.create_table(
@@ -259,6 +261,7 @@ def upgrade() -> None:
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("messages_order", "messages", ["order_id"])
     _create_partial_index("messages_due", "messages", ["due_at"], "due_at IS NOT NULL")
     _create_partial_index("messages_undelivered", "messages", ["order_id"], "state IN ('waiting', 'sending')")
 
