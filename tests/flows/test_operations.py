@@ -223,10 +223,10 @@ async def test_whatever_the_line_does_the_books_agree(database_url: str, kind: O
 
 
 def resolution_of(gateway: Gateway) -> Resolution:
-    """What people decide, as the command line makes it."""
-    return Resolution(
-        gateway.store, Directory(gateway.store), SystemClock(), Ids(), gateway.acquiring.limits.recovery_hold
-    )
+    """What people decide, as the command line makes it, at the gateway's own time."""
+    acquiring = gateway.acquiring
+    directory = Directory(gateway.store)
+    return Resolution(gateway.store, directory, acquiring.clock, Ids(), acquiring.limits.recovery_hold)
 
 
 async def test_all_of_it_again_is_not_the_half_of_before(database_url: str) -> None:
