@@ -16,7 +16,7 @@ from tolem.domain.message import UNDELIVERED, Message, MessageState
 from tolem.domain.order import OrderStatus
 from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, OPEN_STATUSES, Operation
 from tolem.storage.columns import Instant, Texts
-from tolem.storage.postgresql import instance_lock_class
+from tolem.storage.liveness import IsOrphaned
 from tolem.storage.schema import (
     access_tokens,
     messages,
@@ -26,7 +26,6 @@ from tolem.storage.schema import (
     pages,
     payments,
     request_keys,
-    tolem_schema,
 )
 from tolem.storage.store import Store
 
@@ -106,29 +105,6 @@ async def next_due(store: Store, *, real_now: datetime) -> NextDue:
     return NextDue(message[0], operation[0], deadline[0])
 
 
-class _IsOrphaned(sa.sql.functions.FunctionElement[bool]):
-    """The lease's owner holds its advisory lock no more. SQLite has no such locks: there a lease ends by its time."""
-
-    name = "is_orphaned"
-    inherit_cache = True
-
-
-@compiles(_IsOrphaned, "postgresql")
-def _is_orphaned_on_postgresql(element: Any, compiler: Any, **options: Any) -> str:
-    (owner,) = element.clauses
-    lock_class = instance_lock_class(tolem_schema.name)
-    return (
-        f"{compiler.process(owner, **options)} NOT IN (SELECT objid::bigint FROM pg_locks"  # noqa: S608 - our own names
-        f" WHERE locktype = 'advisory' AND classid = {lock_class} AND objsubid = 2 AND granted"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-    )
-
-
-@compiles(_IsOrphaned, "sqlite")
-def _is_orphaned_on_sqlite(element: Any, compiler: Any, **options: Any) -> str:
-    return "0"
-
-
 class _IsOneOf(sa.sql.functions.FunctionElement[bool]):
     """A column has one of the texts of a parameter of type Texts: one statement for lists of any length."""
 
@@ -159,7 +135,7 @@ def _number(name: str) -> sa.BindParameter[Any]:
 def _is_free(message: sa.FromClause) -> sa.ColumnElement[bool]:
     """Nobody is sending it."""
     owner = message.c.lease_owner
-    return sa.or_(owner.is_(None), message.c.leased_until <= _instant("real_now"), _IsOrphaned(owner))
+    return sa.or_(owner.is_(None), message.c.leased_until <= _instant("real_now"), IsOrphaned(owner))
 
 
 def _is_first(message: sa.FromClause) -> sa.ColumnElement[bool]:
