@@ -289,7 +289,11 @@ def decide_result(
     if not is_withdrawn and not _is_leased(record, message, instance):
         return Decision(None)
     number = record.tries + 1
-    outcome = Outcome(MessageState.WITHDRAWN, None) if is_withdrawn else next_try(number, result, now, jitter)
+    outcome = (
+        Outcome(MessageState.WITHDRAWN, None)
+        if is_withdrawn
+        else next_try(number - record.tries_before, result, now, jitter)
+    )
     is_overtaken = record.kind is MessageKind.FAILURE and record.round_id != loaded.history.order.round_id
     if is_overtaken and outcome.state is MessageState.WAITING:
         outcome = Outcome(MessageState.WITHDRAWN, None)  # a new round began while this was on its way
@@ -300,6 +304,8 @@ def decide_result(
         duration_ms=result.duration_ms,
         status=result.status,
         error=result.error,
+        fault=result.fault,
+        headers=result.headers,
         response=result.response,
     )
     moved = replace(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from tolem.domain.message import MessageState
+from tolem.domain.message import Fault, MessageState
 
 GAPS = (
     timedelta(0),
@@ -60,6 +60,10 @@ class TryResult(NamedTuple):
     duration_ms: int = 0
     retry_after: timedelta | None = None
     """What the answer's Retry-After asks for, counted from its arrival."""
+    fault: Fault | None = None
+    """Kind of `error`; None if there was an answer."""
+    headers: str = ""
+    """Header lines as they were sent; empty if it never came to that."""
 
     @property
     def is_delivered(self) -> bool:

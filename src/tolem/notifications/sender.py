@@ -10,13 +10,14 @@ import time
 import traceback
 from asyncio import get_running_loop, timeout_at
 from types import SimpleNamespace
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from tolem import __version__
 from tolem.clock import Clock
-from tolem.domain.message import Message
+from tolem.domain.message import Fault, Message
 from tolem.notifications.guard import AddressRefused, Resolver, open_guarded_socket
 from tolem.notifications.schedule import (
     CONNECT_SECONDS,
@@ -33,13 +34,24 @@ KEEPALIVE_SECONDS = 4.0
 STALE_CONNECTIONS_MAX = 2
 """Idle connections that may turn out to be closed in one try."""
 
-_ERRNO_WORDS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset before an answer",
-    errno.EPIPE: "connection reset before an answer",
-    errno.EHOSTUNREACH: "host unreachable",
-    errno.ENETUNREACH: "network unreachable",
-    errno.ETIMEDOUT: "no connection: the host does not answer",
+HEADERS_CHARS_MAX = 4096
+"""What is kept of the header lines that were sent."""
+
+
+class _Trouble(NamedTuple):
+    """What went wrong, for programs and for the shop's developer."""
+
+    fault: Fault
+    words: str
+
+
+_ERRNO_TROUBLES = {
+    errno.ECONNREFUSED: _Trouble(Fault.REFUSED, "connection refused"),
+    errno.ECONNRESET: _Trouble(Fault.CUT, "connection reset before an answer"),
+    errno.EPIPE: _Trouble(Fault.CUT, "connection reset before an answer"),
+    errno.EHOSTUNREACH: _Trouble(Fault.UNREACHABLE, "host unreachable"),
+    errno.ENETUNREACH: _Trouble(Fault.UNREACHABLE, "network unreachable"),
+    errno.ETIMEDOUT: _Trouble(Fault.UNREACHABLE, "no connection: the host does not answer"),
 }
 
 
@@ -64,6 +76,7 @@ class Sender:
         self._whole_seconds = whole_seconds
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
+        tracing.on_request_headers_sent.append(_note_headers)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 resolver=Resolver(public_only=not sandbox),
@@ -86,14 +99,15 @@ class Sender:
         """One try. Always answers, within whole_seconds; raises only CancelledError."""
         started = time.perf_counter()
         deadline = get_running_loop().time() + self._whole_seconds
+        seen = SimpleNamespace(reused=False, headers="")
         try:
-            result = await self._post(message, deadline)
+            result = await self._post(message, deadline, seen)
         except aiohttp.ServerTimeoutError:
-            result = TryResult(None, f"no connection within {self._connect_seconds:g} s")
+            result = _fail(Fault.UNREACHABLE, f"no connection within {self._connect_seconds:g} s")
         except TimeoutError:
-            result = TryResult(None, f"timed out: no answer within {self._whole_seconds:g} s")
+            result = _fail(Fault.TIMED_OUT, f"timed out: no answer within {self._whole_seconds:g} s")
         except (aiohttp.ClientError, OSError) as exc:
-            result = TryResult(None, _words(exc))
+            result = _fail(*_explain(exc))
         except Exception as exc:
             # Our fault; but a message that can't be sent must follow its schedule and be seen, not be tried for ever.
             # The exception's own text may hold the address, so only its kind and place are logged.
@@ -105,35 +119,36 @@ class Sender:
                 cause=type(exc).__name__,
                 place=f"{frame.filename}:{frame.lineno}",
             )
-            result = TryResult(None, f"could not be sent: {type(exc).__name__}")
-        return result._replace(duration_ms=round((time.perf_counter() - started) * 1000))
+            result = _fail(Fault.OTHER, f"could not be sent: {type(exc).__name__}")
+        return result._replace(duration_ms=round((time.perf_counter() - started) * 1000), headers=seen.headers)
 
     async def close(self) -> None:
         """Ends all connections."""
         await self._session.close()
 
-    async def _post(self, message: Message, deadline: float) -> TryResult:
+    async def _post(self, message: Message, deadline: float, seen: SimpleNamespace) -> TryResult:
+        """`seen`: what the session's traces tell of the exchange."""
         if not self._sandbox and urlsplit(message.url).scheme != "https":
-            return TryResult(None, "not sent: only https addresses are notified")
+            return _fail(Fault.ADDRESS, "not sent: only https addresses are notified")
         for _ in range(STALE_CONNECTIONS_MAX):
-            connection = SimpleNamespace(reused=False)
+            seen.reused = False
             try:
-                return await self._exchange(message, deadline, connection)
+                return await self._exchange(message, deadline, seen)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # The shop may close an idle connection at the very moment it is used again. That says nothing of this
                 # message: the same try goes on over another connection.
-                if not connection.reused:
+                if not seen.reused:
                     raise
-        return await self._exchange(message, deadline, SimpleNamespace())
+        return await self._exchange(message, deadline, seen)
 
-    async def _exchange(self, message: Message, deadline: float, connection: SimpleNamespace) -> TryResult:
+    async def _exchange(self, message: Message, deadline: float, seen: SimpleNamespace) -> TryResult:
         async with timeout_at(deadline):
             response = await self._session.post(
                 message.url,
                 data=message.body,
                 headers={"content-type": "application/json", "webhook-id": str(message.id)},
                 allow_redirects=False,
-                trace_request_ctx=connection,
+                trace_request_ctx=seen,
             )
         try:
             retry_after = parse_retry_after(response.headers.get("retry-after"), self._clock.real_now())
@@ -160,27 +175,44 @@ async def _note_reuse(
     context.trace_request_ctx.reused = True
 
 
-def _words(exc: Exception) -> str:
+async def _note_headers(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    lines = "".join(f"{name.lower()}: {value}\n" for name, value in params.headers.items())
+    context.trace_request_ctx.headers = _printable(lines, "\n")[:HEADERS_CHARS_MAX]
+
+
+def _fail(fault: Fault, words: str) -> TryResult:
+    return TryResult(None, words, fault=fault)
+
+
+def _explain(exc: Exception) -> _Trouble:
     """What went wrong, for the shop's developer. Never more of the address than its host."""
     cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
     if isinstance(cause, AddressRefused):
-        text = f"not sent: {cause}"
+        trouble = _Trouble(Fault.ADDRESS, f"not sent: {cause}")
     elif isinstance(exc, aiohttp.ClientConnectorDNSError):
-        text = f"the name {exc.host} can't be resolved: {exc.os_error.strerror or 'unknown'}"
+        why = exc.os_error.strerror or "unknown"
+        trouble = _Trouble(Fault.NAME, f"the name {exc.host} can't be resolved: {why}")
     elif isinstance(exc, aiohttp.ClientConnectorCertificateError):
         reason = getattr(exc.certificate_error, "verify_message", "") or "it is not trusted"
-        text = f"TLS: the certificate is not accepted: {reason}"
+        trouble = _Trouble(Fault.CERTIFICATE, f"TLS: the certificate is not accepted: {reason}")
     elif isinstance(cause, ssl.SSLError):
-        text = f"TLS failed: {(cause.reason or 'unknown').replace('_', ' ').lower()}"
+        trouble = _Trouble(Fault.TLS, f"TLS failed: {(cause.reason or 'unknown').replace('_', ' ').lower()}")
     elif isinstance(exc, aiohttp.ServerDisconnectedError):
-        text = "connection closed without an answer"
+        trouble = _Trouble(Fault.CUT, "connection closed without an answer")
     elif isinstance(exc, aiohttp.InvalidURL):
-        text = "the address is malformed"
+        trouble = _Trouble(Fault.ADDRESS, "the address is malformed")
     elif isinstance(exc, aiohttp.ClientResponseError):
-        text = "the answer is not valid HTTP"
+        trouble = _Trouble(Fault.GARBLED, "the answer is not valid HTTP")
     elif isinstance(cause, OSError):
-        text = _ERRNO_WORDS.get(cause.errno or 0) or f"no connection: {cause.strerror or type(cause).__name__}"
+        other = _Trouble(Fault.UNREACHABLE, f"no connection: {cause.strerror or type(cause).__name__}")
+        trouble = _ERRNO_TROUBLES.get(cause.errno or 0, other)
     else:
-        text = f"no answer: {type(exc).__name__}"
+        trouble = _Trouble(Fault.OTHER, f"no answer: {type(exc).__name__}")
     # Part of it may come from the other side: one line of bounded length, and nothing that a database refuses.
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+    return trouble._replace(words=_printable(trouble.words)[:200])
+
+
+def _printable(text: str, allowed: str = "") -> str:
+    return "".join(char if char.isprintable() or char in allowed else "?" for char in text)

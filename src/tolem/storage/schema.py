@@ -27,7 +27,7 @@ from tolem.domain.history import (
     TokenWithOrder,
 )
 from tolem.domain.merchant import Merchant, Terminal
-from tolem.domain.message import UNDELIVERED, Attempt, Message, MessageKind, MessageState
+from tolem.domain.message import UNDELIVERED, Attempt, Fault, Message, MessageKind, MessageState
 from tolem.domain.money import AMOUNT_MAX
 from tolem.domain.order import AccessToken, Order, OrderStatus, Page, RequestKey
 from tolem.domain.payment import (
@@ -137,6 +137,8 @@ orders = sa.Table(
     _needed("name", Text),
     _needed("data", Text),
     _needed("payment_type", Text),
+    _needed("page_refusal", Text),
+    Column("page_refused_at", Instant),
     _needed("created_at", Instant),
     _needed("updated_at", Instant),
     sa.UniqueConstraint("terminal_id", "invoice_id", name="orders_invoice"),
@@ -296,13 +298,17 @@ messages = sa.Table(
     _needed("body", LargeBinary),
     _needed("state", Choice(MessageState)),
     _needed("tries", Integer),
+    _needed("tries_before", Integer),
     Column("due_at", Instant),
     Column("lease_owner", Integer),
     Column("leased_until", Instant),
     _needed("created_at", Instant),
 )
 _partial("messages_due", messages.c.due_at, where=messages.c.due_at.is_not(None))
-_partial("messages_undelivered", messages.c.order_id, where=one_of(messages.c.state, UNDELIVERED))
+Index("messages_order", messages.c.order_id)
+Index("messages_terminal", messages.c.terminal_id, messages.c.id)
+_partial("messages_undelivered", messages.c.id, where=one_of(messages.c.state, UNDELIVERED))
+_partial("messages_dead", messages.c.id, where=one_of(messages.c.state, (MessageState.DEAD,)))
 
 attempts = sa.Table(
     "attempts",
@@ -313,6 +319,8 @@ attempts = sa.Table(
     _needed("duration_ms", Integer),
     Column("status", Integer),
     _needed("error", Text),
+    Column("fault", Choice(Fault)),
+    _needed("headers", Text),
     _needed("response", LargeBinary),
     sqlite_with_rowid=False,
 )
@@ -365,7 +373,7 @@ tolem_schema = Schema(
         mutable=("status", "rrn", "reason_code", "tries", "due_at", "doubted_at", "alerted_at", "finished_at"),
     ),
     Mapped(events, Event),
-    Mapped(messages, Message, mutable=("state", "tries", "due_at", "lease_owner", "leased_until")),
+    Mapped(messages, Message, mutable=("state", "tries", "tries_before", "due_at", "lease_owner", "leased_until")),
     Mapped(attempts, Attempt),
     root=Root(
         Order,

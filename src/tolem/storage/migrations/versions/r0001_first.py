@@ -81,6 +81,8 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("payment_type", sa.Text(), nullable=False),
+        sa.Column("page_refusal", sa.Text(), nullable=False),
+        sa.Column("page_refused_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -251,6 +253,7 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("tries_before", sa.Integer(), nullable=False),
         sa.Column("due_at", Instant(), nullable=True),
         sa.Column("lease_owner", sa.Integer(), nullable=True),
         sa.Column("leased_until", Instant(), nullable=True),
@@ -258,7 +261,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     _create_partial_index("messages_due", "messages", ["due_at"], "due_at IS NOT NULL")
-    _create_partial_index("messages_undelivered", "messages", ["order_id"], "state IN ('waiting', 'sending')")
+    op.create_index("messages_order", "messages", ["order_id"])
+    op.create_index("messages_terminal", "messages", ["terminal_id", "id"])
+    _create_partial_index("messages_undelivered", "messages", ["id"], "state IN ('waiting', 'sending')")
+    _create_partial_index("messages_dead", "messages", ["id"], "state IN ('dead')")
 
     op.create_table(
         "attempts",
@@ -268,6 +274,8 @@ def upgrade() -> None:
         sa.Column("duration_ms", sa.Integer(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("fault", sa.Text(), nullable=True),
+        sa.Column("headers", sa.Text(), nullable=False),
         sa.Column("response", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("message_id", "number"),
         sqlite_with_rowid=False,
