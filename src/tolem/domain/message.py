@@ -88,6 +88,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Why there was no answer, in words; empty otherwise."""
     fault: Fault | None = None
     """The same for programs."""
+    address: str = ""
+    """`ip:port` that was connected to, or could not be; empty if it never came to that."""
     headers: str = ""
     """Header lines as they were sent; empty if it never came to that."""
     response: bytes

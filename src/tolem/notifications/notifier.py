@@ -305,6 +305,7 @@ def decide_result(
         status=result.status,
         error=result.error,
         fault=result.fault,
+        address=result.address,
         headers=result.headers,
         response=result.response,
     )

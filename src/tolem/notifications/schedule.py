@@ -62,6 +62,8 @@ class TryResult(NamedTuple):
     """What the answer's Retry-After asks for, counted from its arrival."""
     fault: Fault | None = None
     """Kind of `error`; None if there was an answer."""
+    address: str = ""
+    """`ip:port` that was connected to, or could not be; empty if it never came to that."""
     headers: str = ""
     """Header lines as they were sent; empty if it never came to that."""
 

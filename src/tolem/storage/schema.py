@@ -41,7 +41,7 @@ from tolem.domain.payment import (
     Payment,
     PaymentStatus,
 )
-from tolem.storage.columns import Choice, Flag, Id, Instant, Texts
+from tolem.storage.columns import Choice, Flag, Id, Instant, Integers, Texts
 from tolem.storage.mapping import Child, Mapped, Pointer, Root, Schema
 
 
@@ -103,6 +103,12 @@ terminals = sa.Table(
     _needed("seed_bodies", Flag),
     _needed("hold_days", Integer),
     _needed("tells", Texts),
+    _needed("notify_gaps", Integers),
+    _needed("notify_jitter_percent", Integer),
+    _needed("notify_connect_seconds", Integer),
+    _needed("notify_whole_seconds", Integer),
+    _needed("notify_retry_after_max_seconds", Integer),
+    _needed("notify_response_bytes", Integer),
     _needed("created_at", Instant),
 )
 
@@ -303,8 +309,14 @@ messages = sa.Table(
     Column("lease_owner", Integer),
     Column("leased_until", Instant),
     _needed("created_at", Instant),
+    sa.CheckConstraint("state NOT IN ('waiting', 'sending') OR due_at IS NOT NULL", name="messages_are_due"),
+    sa.CheckConstraint(
+        "state <> 'sending' OR (lease_owner IS NOT NULL AND leased_until IS NOT NULL)", name="messages_are_leased"
+    ),
 )
-_partial("messages_due", messages.c.due_at, where=messages.c.due_at.is_not(None))
+_partial("messages_due", messages.c.due_at, where=one_of(messages.c.state, (MessageState.WAITING,)))
+_partial("messages_host", messages.c.host, messages.c.due_at, where=one_of(messages.c.state, (MessageState.WAITING,)))
+_partial("messages_leased", messages.c.leased_until, where=one_of(messages.c.state, (MessageState.SENDING,)))
 Index("messages_order", messages.c.order_id)
 Index("messages_terminal", messages.c.terminal_id, messages.c.id)
 _partial("messages_undelivered", messages.c.id, where=one_of(messages.c.state, UNDELIVERED))
@@ -320,6 +332,7 @@ attempts = sa.Table(
     Column("status", Integer),
     _needed("error", Text),
     Column("fault", Choice(Fault)),
+    _needed("address", Text),
     _needed("headers", Text),
     _needed("response", LargeBinary),
     sqlite_with_rowid=False,

@@ -46,6 +46,12 @@ def upgrade() -> None:
         sa.Column("seed_bodies", Flag(), nullable=False),
         sa.Column("hold_days", sa.Integer(), nullable=False),
         sa.Column("tells", sa.Text(), nullable=False),
+        sa.Column("notify_gaps", sa.Text(), nullable=False),
+        sa.Column("notify_jitter_percent", sa.Integer(), nullable=False),
+        sa.Column("notify_connect_seconds", sa.Integer(), nullable=False),
+        sa.Column("notify_whole_seconds", sa.Integer(), nullable=False),
+        sa.Column("notify_retry_after_max_seconds", sa.Integer(), nullable=False),
+        sa.Column("notify_response_bytes", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name="terminals_merchant"),
@@ -259,8 +265,14 @@ def upgrade() -> None:
         sa.Column("leased_until", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sa.CheckConstraint("state NOT IN ('waiting', 'sending') OR due_at IS NOT NULL", name="messages_are_due"),
+        sa.CheckConstraint(
+            "state <> 'sending' OR (lease_owner IS NOT NULL AND leased_until IS NOT NULL)", name="messages_are_leased"
+        ),
     )
-    _create_partial_index("messages_due", "messages", ["due_at"], "due_at IS NOT NULL")
+    _create_partial_index("messages_due", "messages", ["due_at"], "state IN ('waiting')")
+    _create_partial_index("messages_host", "messages", ["host", "due_at"], "state IN ('waiting')")
+    _create_partial_index("messages_leased", "messages", ["leased_until"], "state IN ('sending')")
     op.create_index("messages_order", "messages", ["order_id"])
     op.create_index("messages_terminal", "messages", ["terminal_id", "id"])
     _create_partial_index("messages_undelivered", "messages", ["id"], "state IN ('waiting', 'sending')")
@@ -275,6 +287,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("fault", sa.Text(), nullable=True),
+        sa.Column("address", sa.Text(), nullable=False),
         sa.Column("headers", sa.Text(), nullable=False),
         sa.Column("response", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("message_id", "number"),
