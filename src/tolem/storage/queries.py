@@ -6,12 +6,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import UNDELIVERED, Message
 from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, Operation, PaymentStatus
 from tolem.storage.columns import Id, Instant
-from tolem.storage.schema import merchants, messages, one_of, operations, orders, payments, terminals
+from tolem.storage.schema import merchants, messages, one_of, operations, orders, payments, terminals, webhook_secrets
 from tolem.storage.store import Store
 
 PAGE = 500
@@ -27,6 +28,11 @@ async def list_merchants(store: Store) -> list[Merchant]:
 async def list_terminals(store: Store) -> list[Terminal]:
     """All terminals, oldest first."""
     return await store.select(_TERMINALS)
+
+
+async def list_webhook_secrets(store: Store) -> list[WebhookSecrets]:
+    """The sealed webhook secrets of all terminals that ever had one."""
+    return await store.select(_WEBHOOK_SECRETS)
 
 
 class BookedOperation(NamedTuple):
@@ -119,6 +125,7 @@ async def summarize_open_operations(store: Store) -> OpenOperations:
 
 _MERCHANTS = sa.select(*merchants.columns).order_by(merchants.c.created_at, merchants.c.id)
 _TERMINALS = sa.select(*terminals.columns).order_by(terminals.c.created_at, terminals.c.id)
+_WEBHOOK_SECRETS = sa.select(*webhook_secrets.columns).order_by(webhook_secrets.c.terminal_id)
 _ORDER_OF_PAYMENT = sa.select(payments.c.order_id).where(payments.c.id == sa.bindparam("payment_id", type_=Id))
 _ORDER_OF_OPERATION = sa.select(operations.c.order_id).where(operations.c.id == sa.bindparam("operation_id", type_=Id))
 _INVOICE_OF_ORDER = sa.select(orders.c.invoice_id, orders.c.currency).where(

@@ -26,6 +26,7 @@ from tolem.domain.history import (
     RequestKeyWithOrder,
     TokenWithOrder,
 )
+from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import UNDELIVERED, Attempt, Fault, Message, MessageKind, MessageState
 from tolem.domain.money import AMOUNT_MAX
@@ -110,6 +111,16 @@ terminals = sa.Table(
     _needed("notify_retry_after_max_seconds", Integer),
     _needed("notify_response_bytes", Integer),
     _needed("created_at", Instant),
+)
+
+webhook_secrets = sa.Table(
+    "webhook_secrets",
+    metadata,
+    _key("terminal_id", Id),
+    Column("current", LargeBinary),
+    Column("previous", LargeBinary),
+    Column("previous_until", Instant),
+    _needed("changed_at", Instant),
 )
 
 orders = sa.Table(
@@ -352,6 +363,7 @@ tolem_schema = Schema(
         unique=("client_id",),
     ),
     Mapped(terminals, Terminal, mutable=_all_but(terminals, "id", "merchant_id", "created_at")),
+    Mapped(webhook_secrets, WebhookSecrets, mutable=_all_but(webhook_secrets, "terminal_id")),
     Mapped(
         orders,
         Order,

@@ -58,6 +58,16 @@ def upgrade() -> None:
     )
 
     op.create_table(
+        "webhook_secrets",
+        sa.Column("terminal_id", Id(), nullable=False),
+        sa.Column("current", sa.LargeBinary(), nullable=True),
+        sa.Column("previous", sa.LargeBinary(), nullable=True),
+        sa.Column("previous_until", Instant(), nullable=True),
+        sa.Column("changed_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("terminal_id"),
+    )
+
+    op.create_table(
         "orders",
         sa.Column("id", Id(), nullable=False),
         sa.Column("terminal_id", Id(), nullable=False),
