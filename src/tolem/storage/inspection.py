@@ -93,9 +93,9 @@ async def list_messages(store: Store, wanted: Wanted, *, before: UUID = NEWEST, 
 _ORDER_ID = sa.bindparam("order_id", type_=Id)
 _ORDERS_OF_INVOICE = (
     sa.select(*orders.columns)
-    .select_from(terminals.join(orders, orders.c.terminal_id == terminals.c.id))
+    # the index has the terminal first: a look-up in it for each, instead of a scan or one more index
+    .where(orders.c.terminal_id.in_(sa.select(terminals.c.id)))
     .where(orders.c.invoice_id == sa.bindparam("invoice_id", type_=sa.Text))
-    .order_by(orders.c.id)
     .limit(sa.literal_column(str(ORDERS_MAX)))
 )
 _EVENTS = sa.select(*events.columns).where(events.c.order_id == _ORDER_ID).order_by(events.c.id)
