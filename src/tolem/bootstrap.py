@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from typing import NamedTuple
+from uuid import UUID
 
 from starlette.types import ASGIApp
 
@@ -27,6 +28,7 @@ from tolem.ids import Ids
 from tolem.notifications.notifier import PER_HOST, Notifier
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
+from tolem.notifications.terms import Terms, terms_of
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, published_fixtures
 from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, open_ledger
@@ -99,15 +101,12 @@ async def open_gateway(
     await store_fixtures(store, clock)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
     sender = Sender(clock, sandbox=config.is_sandbox, per_host=PER_HOST)
-    notifier = Notifier(
-        store,
-        clock,
-        ids,
-        sender,
-        instance,
-        on_try=_count_try,
-    )
     directory = Directory(store)
+
+    async def find_terms(terminal_id: UUID) -> Terms:
+        return terms_of(await directory.get_terminal(terminal_id))
+
+    notifier = Notifier(store, clock, ids, sender, instance, find_terms, on_try=_count_try)
     limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds, config.recovery_tries)
     acquiring = Acquiring(store, clock, ids, acquirer, notifier, limits)
     access = Access(store, directory, clock)

@@ -18,8 +18,9 @@ from tolem.domain.order import Order, OrderStatus
 from tolem.ids import Ids
 from tolem.notifications.notifier import Notifier
 from tolem.notifications.outbox import Lease, compose
-from tolem.notifications.schedule import GAPS, LEASE, TRIES_MAX, TryResult
+from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
+from tolem.notifications.terms import DEFAULT_TERMS, LEASE, Terms
 from tolem.storage import keys
 from tolem.storage.migrate import migrate
 from tolem.storage.open import open_store
@@ -27,7 +28,14 @@ from tolem.storage.schema import attempts, tolem_schema
 from tolem.storage.store import Decision, Overloaded, Store
 from tolem.storage.sweeps import free_leases
 
+TERMS = DEFAULT_TERMS._replace(connect_seconds=1, whole_seconds=3)
+GAPS, TRIES_MAX = TERMS.gaps, TERMS.tries_max
 BODIES = (b'{"code":"error"}', b'{"code":"ok"}')
+
+
+async def find_terms(_: UUID) -> Terms:
+    """Every terminal's."""
+    return TERMS
 
 
 class MovableClock:
@@ -57,9 +65,8 @@ class Post(NamedTuple):
     def notifier(self, store: Any = None, **options: Any) -> Notifier:
         """A notifier whose loop looks every 20 ms."""
         options.setdefault("poll_seconds", 0.02)
-        return Notifier(
-            store or self.store, self.clock, self.ids, self.sender, self.instance, on_try=self.results.append, **options
-        )
+        options.setdefault("on_try", self.results.append)
+        return Notifier(store or self.store, self.clock, self.ids, self.sender, self.instance, find_terms, **options)
 
     async def store_order(self, post_link: str) -> Order:
         """An order whose round has ended."""
@@ -121,7 +128,7 @@ async def open_post(url: str) -> AsyncIterator[Post]:
     clock, ids, instance = MovableClock(), Ids(), Ids().instance()
     store = await open_store(url, schema=tolem_schema, instance=instance)
     await free_leases(store)
-    sender = Sender(clock, sandbox=True, per_host=32, connect_seconds=1, whole_seconds=3)
+    sender = Sender(clock, sandbox=True, per_host=32)
     yield Post(store, clock, ids, sender, [], instance)
     await sender.close()
     await store.close()

@@ -20,6 +20,7 @@ from tolem.domain.card import Card, CardField, CardProblem
 from tolem.domain.message import Message
 from tolem.domain.payment import Operation
 from tolem.notifications.schedule import TryResult
+from tolem.notifications.terms import Terms
 from tolem.sandbox.ledger import LedgerEntry
 from tolem.sandbox.line import Line
 from tolem.storage.store import Decision, Key, Store
@@ -127,9 +128,9 @@ def watch_notifications(gateway: Gateway, steps: Steps) -> None:
     """Makes every try a step before and one after the shop has taken it."""
     send = gateway.sender.send
 
-    async def watched(message: Message) -> TryResult:
+    async def watched(message: Message, terms: Terms) -> TryResult:
         steps.reach(f"before {message.kind} is told")
-        result = await send(message)
+        result = await send(message, terms)
         steps.reach(f"after {message.kind} is told")
         return result
 

@@ -7,9 +7,9 @@ the next state; if that is impossible the lease runs out and the message is sent
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -19,9 +19,9 @@ from tolem.domain.history import MessageWithOrder
 from tolem.domain.message import Attempt, Message, MessageKind, MessageState
 from tolem.ids import Ids
 from tolem.notifications.outbox import Lease
-from tolem.notifications.schedule import LEASE, WHOLE_SECONDS, Outcome, TryResult, next_try
-from tolem.notifications.sender import Sender
+from tolem.notifications.schedule import Outcome, TryResult, next_try
 from tolem.notifications.slots import Slots
+from tolem.notifications.terms import LEASE, Terms
 from tolem.storage import keys
 from tolem.storage.store import Decision, Store
 from tolem.storage.sweeps import claim_messages
@@ -40,6 +40,14 @@ BACK_OFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits after failures of the database; the last one repeats."""
 
 
+class Carrier(Protocol):
+    """Carries a message to its shop: the sender, or a sandbox's faults in front of it."""
+
+    async def send(self, message: Message, terms: Terms) -> TryResult:
+        """One try, which always answers within terms.whole_seconds."""
+        ...
+
+
 class Notifier:
     """One for each process. `lease`, `send` and `wake` may be called at any time; `run` is the loop; `stop` ends it."""
 
@@ -48,20 +56,23 @@ class Notifier:
         store: Store,
         clock: Clock,
         ids: Ids,
-        sender: Sender,
+        sender: Carrier,
         instance: int,
+        find_terms: Callable[[UUID], Awaitable[Terms]],
         *,
         concurrency: int = CONCURRENCY,
         per_host: int = PER_HOST,
         poll_seconds: float = POLL_SECONDS,
         on_try: Callable[[TryResult], None] | None = None,
     ) -> None:
-        """`instance`: the store's own, since leases end with it. `on_try` is told of every try that was stored."""
+        """`instance`: the store's own, since leases end with it. `find_terms`: of a terminal, by its id. `on_try` is
+        told of every try that was stored."""
         self._store = store
         self._clock = clock
         self._ids = ids
         self._sender = sender
         self._instance = instance
+        self._find_terms = find_terms
         self._slots = Slots(concurrency, per_host)
         self._poll_seconds = poll_seconds
         self._on_try = on_try
@@ -192,12 +203,13 @@ class Notifier:
         if older is not None:
             # A failure that was withdrawn in the middle of its try: the newer message must not overtake it on the way.
             await asyncio.wait((older,))
-        if self._seconds_left(message) < WHOLE_SECONDS:
+        terms = await self._find_terms(message.terminal_id)
+        if self._seconds_left(message) < terms.whole_seconds:
             await self._give_back(message)
             return
         at = self._clock.now()
-        result = await self._sender.send(message)
-        stored = await self._store_result(message, at, result)
+        result = await self._sender.send(message, terms)
+        stored = await self._store_result(message, terms, at, result)
         if stored is None:
             return
         log.info(
@@ -216,13 +228,13 @@ class Notifier:
         if stored.frees_another:
             self.wake()
 
-    async def _store_result(self, message: Message, at: datetime, result: TryResult) -> "Stored | None":
+    async def _store_result(self, message: Message, terms: Terms, at: datetime, result: TryResult) -> "Stored | None":
         """Stores a try, patiently: a shop should not get a message twice because our database was away."""
         now = self._clock.now()
         jitter = (self._ids.new().int & 0xFFFF_FFFF) / 2**32  # the random end of an id
 
         def decide(loaded: MessageWithOrder | None) -> Decision[Stored | None]:
-            return decide_result(loaded, message, self._instance, at, result, now, jitter)
+            return decide_result(loaded, message, terms, self._instance, at, result, now, jitter)
 
         failures = 0
         while True:
@@ -272,6 +284,7 @@ class Stored(NamedTuple):
 def decide_result(
     loaded: MessageWithOrder | None,
     message: Message,
+    terms: Terms,
     instance: int,
     at: datetime,
     result: TryResult,
@@ -292,7 +305,7 @@ def decide_result(
     outcome = (
         Outcome(MessageState.WITHDRAWN, None)
         if is_withdrawn
-        else next_try(number - record.tries_before, result, now, jitter)
+        else next_try(terms, number - record.tries_before, result, now, jitter)
     )
     is_overtaken = record.kind is MessageKind.FAILURE and record.round_id != loaded.history.order.round_id
     if is_overtaken and outcome.state is MessageState.WAITING:

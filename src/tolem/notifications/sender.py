@@ -5,12 +5,14 @@ words, not an exception. Neither body nor path nor query of an address is ever l
 """
 
 import errno
+import socket
 import ssl
 import time
 import traceback
 from asyncio import get_running_loop, timeout_at
+from contextvars import ContextVar
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,13 +21,8 @@ from tolem import __version__
 from tolem.clock import Clock
 from tolem.domain.message import Fault, Message
 from tolem.notifications.guard import AddressRefused, Resolver, open_guarded_socket
-from tolem.notifications.schedule import (
-    CONNECT_SECONDS,
-    RESPONSE_BYTES,
-    WHOLE_SECONDS,
-    TryResult,
-    parse_retry_after,
-)
+from tolem.notifications.schedule import TryResult, parse_retry_after
+from tolem.notifications.terms import Terms
 from tolem.telemetry import log
 
 KEEPALIVE_SECONDS = 4.0
@@ -36,6 +33,12 @@ STALE_CONNECTIONS_MAX = 2
 
 HEADERS_CHARS_MAX = 4096
 """What is kept of the header lines that were sent."""
+
+READ_BYTES = 2048
+"""What a connection may receive before somebody reads it."""
+
+_SEEN: ContextVar[SimpleNamespace] = ContextVar("seen")
+"""What is seen of the try that runs in this task."""
 
 
 class _Trouble(NamedTuple):
@@ -64,23 +67,19 @@ class Sender:
         *,
         sandbox: bool,
         per_host: int,
-        connect_seconds: float = CONNECT_SECONDS,
-        whole_seconds: float = WHOLE_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """`sandbox`: http and private addresses are allowed. `per_host`: connections to one host at a time.
         `tls`: what certificates are trusted, the system's by default."""
         self._clock = clock
         self._sandbox = sandbox
-        self._connect_seconds = connect_seconds
-        self._whole_seconds = whole_seconds
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
         tracing.on_request_headers_sent.append(_note_headers)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 resolver=Resolver(public_only=not sandbox),
-                socket_factory=None if sandbox else open_guarded_socket,
+                socket_factory=_open_noted_socket if sandbox else _open_noted_guarded_socket,
                 limit=0,  # the notifier bounds them
                 limit_per_host=per_host,
                 keepalive_timeout=KEEPALIVE_SECONDS,
@@ -89,23 +88,23 @@ class Sender:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            read_bufsize=RESPONSE_BYTES,
-            timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds),
+            read_bufsize=READ_BYTES,
             headers={"user-agent": f"tolem/{__version__}", "accept-encoding": "identity"},
             trace_configs=[tracing],
         )
 
-    async def send(self, message: Message) -> TryResult:
-        """One try. Always answers, within whole_seconds; raises only CancelledError."""
+    async def send(self, message: Message, terms: Terms) -> TryResult:
+        """One try. Always answers, within terms.whole_seconds; raises only CancelledError."""
         started = time.perf_counter()
-        deadline = get_running_loop().time() + self._whole_seconds
-        seen = SimpleNamespace(reused=False, headers="")
+        deadline = get_running_loop().time() + terms.whole_seconds
+        seen = SimpleNamespace(reused=False, headers="", address="")
+        _SEEN.set(seen)
         try:
-            result = await self._post(message, deadline, seen)
+            result = await self._post(message, terms, deadline, seen)
         except aiohttp.ServerTimeoutError:
-            result = _fail(Fault.UNREACHABLE, f"no connection within {self._connect_seconds:g} s")
+            result = _fail(Fault.UNREACHABLE, f"no connection within {terms.connect_seconds:g} s")
         except TimeoutError:
-            result = _fail(Fault.TIMED_OUT, f"timed out: no answer within {self._whole_seconds:g} s")
+            result = _fail(Fault.TIMED_OUT, f"timed out: no answer within {terms.whole_seconds:g} s")
         except (aiohttp.ClientError, OSError) as exc:
             result = _fail(*_explain(exc))
         except Exception as exc:
@@ -120,53 +119,88 @@ class Sender:
                 place=f"{frame.filename}:{frame.lineno}",
             )
             result = _fail(Fault.OTHER, f"could not be sent: {type(exc).__name__}")
-        return result._replace(duration_ms=round((time.perf_counter() - started) * 1000), headers=seen.headers)
+        duration_ms = round((time.perf_counter() - started) * 1000)
+        return result._replace(duration_ms=duration_ms, address=seen.address, headers=seen.headers)
 
     async def close(self) -> None:
         """Ends all connections."""
         await self._session.close()
 
-    async def _post(self, message: Message, deadline: float, seen: SimpleNamespace) -> TryResult:
-        """`seen`: what the session's traces tell of the exchange."""
+    async def _post(self, message: Message, terms: Terms, deadline: float, seen: SimpleNamespace) -> TryResult:
+        """`seen`: what connector and traces tell of the exchange."""
         if not self._sandbox and urlsplit(message.url).scheme != "https":
             return _fail(Fault.ADDRESS, "not sent: only https addresses are notified")
         for _ in range(STALE_CONNECTIONS_MAX):
             seen.reused = False
             try:
-                return await self._exchange(message, deadline, seen)
+                return await self._exchange(message, terms, deadline, seen)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # The shop may close an idle connection at the very moment it is used again. That says nothing of this
                 # message: the same try goes on over another connection.
                 if not seen.reused:
                     raise
-        return await self._exchange(message, deadline, seen)
+        return await self._exchange(message, terms, deadline, seen)
 
-    async def _exchange(self, message: Message, deadline: float, seen: SimpleNamespace) -> TryResult:
+    async def _exchange(self, message: Message, terms: Terms, deadline: float, seen: SimpleNamespace) -> TryResult:
         async with timeout_at(deadline):
             response = await self._session.post(
                 message.url,
                 data=message.body,
                 headers={"content-type": "application/json", "webhook-id": str(message.id)},
                 allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, connect=terms.connect_seconds),
                 trace_request_ctx=seen,
             )
         try:
             retry_after = parse_retry_after(response.headers.get("retry-after"), self._clock.real_now())
-            return TryResult(response.status, "", await _read_start(response, deadline), 0, retry_after)
+            start = await _read_start(response, deadline, terms.response_bytes)
+            return TryResult(response.status, "", start, 0, retry_after)
         finally:
             response.close()  # does nothing after a whole body: then the connection is back in the pool
 
 
-async def _read_start(response: aiohttp.ClientResponse, deadline: float) -> bytes:
-    """The first RESPONSE_BYTES of the body, or what came of them: the status is the answer, the body is for people."""
+class _Connector(aiohttp.TCPConnector):
+    """Notes the address of the connection that a try goes over, be it new or kept open."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the library's signature
+    ) -> aiohttp.connector.Connection:
+        """As the library's."""
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None and (peer := connection.transport.get_extra_info("peername")):
+            _note_address(peer)
+        return connection
+
+
+def _open_noted_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, address = info
+    _note_address(address)
+    return socket.socket(family, kind, protocol)
+
+
+def _open_noted_guarded_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    _note_address(info[4])
+    return open_guarded_socket(info)
+
+
+def _note_address(address: tuple[Any, ...]) -> None:
+    host, port = address[:2]
+    _SEEN.get().address = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+async def _read_start(response: aiohttp.ClientResponse, deadline: float, size: int) -> bytes:
+    """The first `size` bytes of the body, or what came of them: the status is the answer, the body is for people."""
     start = bytearray()
     try:
         async with timeout_at(deadline):
-            while len(start) <= RESPONSE_BYTES and (chunk := await response.content.readany()):
+            while len(start) <= size and (chunk := await response.content.readany()):
                 start += chunk
     except (aiohttp.ClientError, OSError) as exc:
         log.debug("notification_answer_cut", status=response.status, bytes=len(start), cause=type(exc).__name__)
-    return bytes(start[:RESPONSE_BYTES])
+    return bytes(start[:size])
 
 
 async def _note_reuse(
