@@ -30,6 +30,7 @@ from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
 from tolem.notifications.terms import Terms, terms_of
 from tolem.sandbox.authenticator import SandboxAuthenticator
+from tolem.sandbox.controls import Controls
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, published_fixtures
 from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, open_ledger
 from tolem.sandbox.line import Line
@@ -66,6 +67,8 @@ class Gateway(NamedTuple):
     acquiring: Acquiring
     worker: Worker
     sender: Sender
+    controls: Controls | None
+    """A sandbox's."""
 
     async def close(self, seconds: float = 2.0) -> None:
         """Finishes what runs, stores it, closes every connection."""
@@ -73,6 +76,8 @@ class Gateway(NamedTuple):
         await self.worker.stop(seconds)
         await self.sender.close()
         await self.acquirer.close()
+        if self.controls is not None:
+            await self.controls.close()
         await self.store.close()
 
 
@@ -98,6 +103,10 @@ async def open_gateway(
         await store.close()
         raise InvalidConfig("the database is of another version: run tolem migrate")
     await sweeps.free_leases(store)
+    controls = Controls(store, clock) if config.is_sandbox else None
+    if controls is not None:
+        await controls.open()
+        clock = controls.clock
     await store_fixtures(store, clock)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
     sender = Sender(clock, sandbox=config.is_sandbox, per_host=PER_HOST)
@@ -124,6 +133,9 @@ async def open_gateway(
         notifier,
         is_sandbox=config.is_sandbox,
     )
+    expiry = Expiry(store, directory, clock, acquiring, notifier)
+    holds = Holds(store, clock, operations)
+    guarded = controls.join(steps=(expiry.step, holds.step), wake=notifier.wake, purge=expiry.purge) if controls else ()
     pages = Pages(load_translator(), sandbox=config.is_sandbox)
     edge = Edge(
         TokenEndpoint(tokens),
@@ -134,16 +146,12 @@ async def open_gateway(
             lambda: _readiness(store, clock),
             config.sandbox_password,
             api_routes(access, Statuses(store, access), operations),
+            guarded,
         ),
     )
-    worker = Worker(
-        Recovery(acquiring, directory),
-        Expiry(store, directory, clock, acquiring, notifier),
-        Holds(store, clock, operations),
-        notifier,
-    )
+    worker = Worker(Recovery(acquiring, directory), expiry, holds, notifier)
     worker.start()
-    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender)
+    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender, controls)
 
 
 def check_start(config: Config) -> None:

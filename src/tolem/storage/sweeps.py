@@ -138,7 +138,7 @@ def _is_free(message: sa.FromClause) -> sa.ColumnElement[bool]:
     return sa.or_(owner.is_(None), message.c.leased_until <= _instant("real_now"), IsOrphaned(owner))
 
 
-def _is_first(message: sa.FromClause) -> sa.ColumnElement[bool]:
+def is_first(message: sa.FromClause) -> sa.ColumnElement[bool]:
     """No older message of its order is undelivered."""
     older = messages.alias("older")
     return ~sa.exists().where(
@@ -155,7 +155,7 @@ def _claim_messages() -> sa.Executable:
             one_of(waiting.c.state, UNDELIVERED),
             _is_free(waiting),
             sa.not_(_IsOneOf(waiting.c.host, sa.bindparam("full_hosts", type_=Texts))),
-            _is_first(waiting),
+            is_first(waiting),
         )
         .order_by(waiting.c.due_at)
         .limit(sa.literal_column(str(SCAN_MAX)))
@@ -218,7 +218,7 @@ def _purge(table: sa.Table) -> sa.Executable:
     return table.delete().where(table.c.hash.in_(sa.select(expired.c.hash))).returning(table.c.hash)
 
 
-def _is_open_round() -> sa.ColumnElement[bool]:
+def is_open_round() -> sa.ColumnElement[bool]:
     """The order may end by its deadline: a round with an open payment waits for that payment."""
     is_paying = sa.exists().where(payments.c.order_id == orders.c.id, one_of(payments.c.status, OPEN_STATUSES))
     return sa.and_(one_of(orders.c.status, (OrderStatus.OPEN,)), orders.c.deadline_at.is_not(None), ~is_paying)
@@ -234,7 +234,7 @@ _FREE_LEASES = (
 _CLAIM_OPERATIONS = _claim_operations()
 _DUE_ROUNDS = (
     sa.select(orders.c.id)
-    .where(orders.c.deadline_at <= _instant("now"), _is_open_round())
+    .where(orders.c.deadline_at <= _instant("now"), is_open_round())
     .order_by(orders.c.deadline_at)
     .limit(_number("limit"))
 )
@@ -254,9 +254,9 @@ _DUE_HOLDS = (
 )
 _PURGES = tuple(_purge(table) for table in (access_tokens, pages, request_keys))
 _NEXT_MESSAGE = sa.select(sa.func.min(messages.c.due_at, type_=Instant)).where(
-    messages.c.due_at.is_not(None), one_of(messages.c.state, UNDELIVERED), _is_free(messages), _is_first(messages)
+    messages.c.due_at.is_not(None), one_of(messages.c.state, UNDELIVERED), _is_free(messages), is_first(messages)
 )
 _NEXT_OPERATION = sa.select(sa.func.min(operations.c.due_at, type_=Instant)).where(
     operations.c.due_at.is_not(None), one_of(operations.c.status, OPEN_OPERATIONS)
 )
-_NEXT_ROUND = sa.select(sa.func.min(orders.c.deadline_at, type_=Instant)).where(_is_open_round())
+_NEXT_ROUND = sa.select(sa.func.min(orders.c.deadline_at, type_=Instant)).where(is_open_round())

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tolem.telemetry import faults_total, log, render_metrics
 from tolem.web.app import new_incident, render_fault
@@ -20,7 +21,7 @@ from tolem.web.assets import static_files
 
 LIBRARY = Path(__file__).parent / "static" / "payment-api.js"
 LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
-METRICS_USER = "sandbox"
+GUARDED_USER = "sandbox"
 
 
 class Readiness(msgspec.Struct, frozen=True):
@@ -31,10 +32,13 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 def build_public(
-    readiness: Callable[[], Awaitable[Readiness]], metrics_password: str, routes: Sequence[Route] = ()
+    readiness: Callable[[], Awaitable[Readiness]],
+    password: str,
+    routes: Sequence[Route] = (),
+    guarded: Sequence[Route] = (),
 ) -> Starlette:
-    """The Starlette application behind the hot paths. `metrics_password`: empty, or what /metrics asks for; `routes`:
-    the merchant API's."""
+    """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, which
+    as /metrics ask for `password` unless it is empty."""
     library = _Library(LIBRARY.read_bytes())
     statics = static_files()
 
@@ -61,10 +65,6 @@ def build_public(
         )
 
     async def metrics(request: Request) -> Response:
-        if metrics_password and not _is_allowed(request, metrics_password):
-            return Response(
-                b"a password is needed\n", 401, {"www-authenticate": 'Basic realm="tolem"'}, media_type="text/plain"
-            )
         await readiness()
         return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -84,7 +84,7 @@ def build_public(
             Route("/static/{name}", serve_static),
             Route("/healthz", health),
             Route("/readyz", ready),
-            Route("/metrics", metrics),
+            *(_guard(route, password) for route in (Route("/metrics", metrics), *guarded)),
         ],
         exception_handlers={404: not_found, Exception: fault},
     )
@@ -122,6 +122,24 @@ def _not_found(request: Request) -> Response:
     return Response(msgspec.json.encode(body), status_code=404, media_type="application/json")
 
 
+def _guard(route: Route, password: str) -> Route:
+    """The route behind the password; an empty one guards nothing."""
+    inner = route.app
+
+    async def ask(scope: Scope, receive: Receive, send: Send) -> None:
+        app = inner if _is_allowed(Request(scope), password) else _NEEDS_PASSWORD
+        await app(scope, receive, send)
+
+    if password:
+        route.app = ask
+    return route
+
+
+_NEEDS_PASSWORD = Response(
+    b"a password is needed\n", 401, {"www-authenticate": 'Basic realm="tolem"'}, media_type="text/plain"
+)
+
+
 def _is_allowed(request: Request, password: str) -> bool:
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
@@ -130,4 +148,4 @@ def _is_allowed(request: Request, password: str) -> bool:
         given = b64decode(encoded, validate=True)
     except (Base64Error, ValueError):
         return False
-    return hmac.compare_digest(given, f"{METRICS_USER}:{password}".encode())
+    return hmac.compare_digest(given, f"{GUARDED_USER}:{password}".encode())
