@@ -12,13 +12,13 @@ from tolem.merchant.amount import Amount
 from tolem.merchant.client import Client, TemporaryError, TokenError
 from tolem.merchant.notification import (
     ExpectedPayment,
-    InvalidNotification,
     Notification,
     read_invoice_id,
     verify_post_link,
 )
 from tolem.merchant.order import OrderRequest, Token, new_secret_hash
 from tolem.merchant.payobject import build_pay_object, script_url
+from tolem.merchant.signature import InvalidNotification, verify_signature
 
 __all__ = [
     "Amount",
@@ -35,4 +35,5 @@ __all__ = [
     "read_invoice_id",
     "script_url",
     "verify_post_link",
+    "verify_signature",
 ]

@@ -2,30 +2,26 @@
 
 Called by the shop's postLink handler: `read_invoice_id` to find the order, `verify_post_link` to believe the body,
 then the order is changed, and only then 2xx is answered. Invariant: a `Notification` exists only for a body that
-knows the order's secret_hash and agrees with the order in invoice, amount, currency and terminal.
+knows the order's secret_hash and agrees with the order in invoice, amount, currency and terminal; and, where the shop
+has a webhook secret, only for a request that was signed with it in the last five minutes.
 """
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
 from tolem.merchant.amount import Amount, exact
+from tolem.merchant.signature import InvalidNotification, verify_signature
+
+__all__ = ["ExpectedPayment", "InvalidNotification", "Notification", "read_invoice_id", "verify_post_link"]
 
 BODY_BYTES_MAX = 64 * 1024
 """A postLink has about 1 KB; a handler need not read more than this."""
 
 _OUTCOMES = {"ok": True, "error": False}
-
-
-class InvalidNotification(Exception):
-    """The body is no notification of this order. `reason` says why, without any secret: log it, answer 4xx."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +64,31 @@ class Notification:
     """0 on success, else docs/protocol.md §10."""
     account_id: str
     """The gateway spells it `accountId` or `acountId`."""
+    message_id: str
+    """The same on every try to deliver this notification; empty if no signature was verified."""
     raw: Mapping[str, object]
     """All fields as they came, numbers exact, without secret_hash: safe to log."""
 
 
-def verify_post_link(body: bytes, expected: ExpectedPayment) -> Notification:
-    """The body of a postLink, if it is true of this order. Raises InvalidNotification for everything else.
+def verify_post_link(
+    body: bytes,
+    expected: ExpectedPayment,
+    headers: Mapping[str, str] | None = None,
+    *,
+    webhook_secret: str | Sequence[str] | None = None,
+) -> Notification:
+    """A postLink, if it is true of this order. Raises InvalidNotification for everything else.
 
-    The secret is compared in constant time and first; amounts are compared as decimals, `100.00` is 100. That the
-    same notification comes again is normal (the gateway repeats it until it sees a 2xx): treat it as told.
+    webhook_secret: the terminal's `whsec_…`, or several while it is being replaced; the request's headers are needed
+    with it. None: the gateway signs nothing, as the bank. Secrets are compared in constant time and first; amounts are
+    compared as decimals, `100.00` is 100. That the same notification comes again is normal (the gateway repeats it
+    until it sees a 2xx): treat it as told. Raises ValueError for a secret that is none.
     """
+    message_id = ""
+    if webhook_secret is not None:
+        if headers is None:
+            raise TypeError("verify_post_link needs the request's headers to verify its signature")
+        message_id = verify_signature(body, headers, webhook_secret)
     payload = _parse(body)
     secret = payload.get("secret_hash")
     # surrogatepass: JSON may carry half a surrogate pair, which plain UTF-8 can't write.
@@ -108,6 +119,7 @@ def verify_post_link(body: bytes, expected: ExpectedPayment) -> Notification:
         reason=_text(payload, "reason"),
         reason_code=_reason_code(payload.get("reasonCode", 0)),
         account_id=_text(payload, "accountId") or _text(payload, "acountId"),
+        message_id=message_id,
         raw={name: value for name, value in payload.items() if name != "secret_hash"},
     )
 
