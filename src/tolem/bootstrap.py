@@ -11,6 +11,7 @@ from tolem.acquirers.base import Acquirer
 from tolem.acquirers.http import HttpAcquirer, check_url
 from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig
+from tolem.domain.key import InvalidKey, WebhookSecrets, parse_webhook_secret, render_webhook_secret
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.flows.access import Access
 from tolem.flows.acquiring import Acquiring, Limits
@@ -21,6 +22,7 @@ from tolem.flows.expiry import Expiry
 from tolem.flows.holds import Holds
 from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
+from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
 from tolem.i18n.translator import load_translator
@@ -31,7 +33,7 @@ from tolem.notifications.sender import Sender
 from tolem.notifications.terms import Terms, terms_of
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.controls import Controls
-from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, published_fixtures
+from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, WEBHOOK_SECRET, published_fixtures
 from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, open_ledger
 from tolem.sandbox.line import Line
 from tolem.sandbox.simulator import Simulator, check_card
@@ -40,6 +42,7 @@ from tolem.storage import keys, queries, sweeps
 from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
+from tolem.storage.sealing import Sealer, load_sealer
 from tolem.storage.store import Decision, Store
 from tolem.telemetry import (
     messages_undelivered,
@@ -97,20 +100,24 @@ async def open_gateway(
     clock = clock or SystemClock()
     ids = ids or Ids()
     prepare_sandbox_database(config)
+    sealer = open_sealer(config)
     instance = ids.instance()
     store = wrap_store(await open_store(config.database, schema=tolem_schema, instance=instance))
     if not await is_current(store):
         await store.close()
         raise InvalidConfig("the database is of another version: run tolem migrate")
+    await check_keys(store, sealer)
     await sweeps.free_leases(store)
     controls = Controls(store, clock) if config.is_sandbox else None
     if controls is not None:
         await controls.open()
         clock = controls.clock
-    await store_fixtures(store, clock)
+    await store_fixtures(store, clock, sealer)
+    if config.webhook_secret:
+        await WebhookSecretKeeper(store, clock, sealer).change(TERMINAL_ID, config.webhook_secret, keep_hours=0)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
-    sender = Sender(clock, sandbox=config.is_sandbox, per_host=PER_HOST)
     directory = Directory(store)
+    sender = Sender(clock, Signer(directory, sealer).sign, sandbox=config.is_sandbox, per_host=PER_HOST)
 
     async def find_terms(terminal_id: UUID) -> Terms:
         return terms_of(await directory.get_terminal(terminal_id))
@@ -162,8 +169,38 @@ def check_start(config: Config) -> None:
         )
 
 
-def build_demo_shop(*, gateway_url: str, gateway_internal_url: str, shop_url: str, database: str) -> ASGIApp:
-    """The demo shop, as the published client."""
+def open_sealer(config: Config) -> Sealer:
+    """The server's keys; a sandbox may make its own. Raises InvalidConfig."""
+    try:
+        return load_sealer(config.server_key, config.database, is_sandbox=config.is_sandbox)
+    except InvalidKey as error:
+        raise InvalidConfig(str(error)) from error
+    except OSError as error:
+        raise InvalidConfig(f"no server key can be kept beside the database ({error}): set server_key") from error
+
+
+async def check_keys(store: Store, sealer: Sealer) -> None:
+    """Raises InvalidConfig, and closes the store, if stored secrets need a server key that is not configured."""
+    missing = await find_missing_keys(store, sealer)
+    if missing:
+        await store.close()
+        key_id, terminals = next(iter(missing.items()))
+        raise InvalidConfig(
+            f"webhook secrets of {len(terminals)} terminals, such as {terminals[0]}, are sealed under a server key that"
+            f" is not configured, {key_id}: add it to server_key, or use tolem terminal secret new"
+        )
+
+
+async def read_demo_secret(config: Config, gateway: Gateway) -> str | None:
+    """What the published terminal's notifications are signed with now; None: with nothing."""
+    live = await WebhookSecretKeeper(gateway.store, SystemClock(), open_sealer(config)).read(TERMINAL_ID)
+    return render_webhook_secret(live.current) if live.current else None
+
+
+def build_demo_shop(
+    *, gateway_url: str, gateway_internal_url: str, shop_url: str, database: str, webhook_secret: str | None = None
+) -> ASGIApp:
+    """The demo shop, as the published client. `webhook_secret`: what it verifies, None: nothing."""
     return create_app(
         ShopConfig(
             gateway_url=gateway_url,
@@ -172,6 +209,7 @@ def build_demo_shop(*, gateway_url: str, gateway_internal_url: str, shop_url: st
             client_id=CLIENT_ID,
             client_secret=CLIENT_SECRET,
             terminal_id=str(TERMINAL_ID),
+            webhook_secret=webhook_secret,
             database=database,
         )
     )
@@ -192,16 +230,22 @@ def prepare_sandbox_database(config: Config) -> None:
         create_tables(config.ledger_url, ledger_schema, pg_schema=PG_SCHEMA)
 
 
-async def store_fixtures(store: Store, clock: Clock) -> None:
-    """The published client and terminal, unless they are there: what was changed of them stays."""
-    fixtures = published_fixtures(clock.now(), os.urandom(16))
+async def store_fixtures(store: Store, clock: Clock, sealer: Sealer) -> None:
+    """The published client, terminal and webhook secret, unless they are there: what was changed of them stays."""
+    sealed = sealer.seal(parse_webhook_secret(WEBHOOK_SECRET), owner_of(TERMINAL_ID))
+    fixtures = published_fixtures(clock.now(), os.urandom(16), sealed)
 
-    def decide(merchant: Merchant | None, terminal: Terminal | None) -> Decision[None]:
-        missing = [r for r, stored in ((fixtures.merchant, merchant), (fixtures.terminal, terminal)) if stored is None]
-        return Decision(None, tuple(missing))
+    def decide(merchant: Merchant | None, terminal: Terminal | None, secrets: WebhookSecrets | None) -> Decision[None]:
+        stored = (merchant, terminal, secrets)
+        return Decision(None, tuple(r for r, known in zip(fixtures, stored, strict=True) if known is None))
 
     await store.change(
-        (keys.merchant_by_client(fixtures.merchant.client_id), keys.terminal_by_id(fixtures.terminal.id)), decide
+        (
+            keys.merchant_by_client(fixtures.merchant.client_id),
+            keys.terminal_by_id(TERMINAL_ID),
+            keys.webhook_secrets_of(TERMINAL_ID),
+        ),
+        decide,
     )
 
 

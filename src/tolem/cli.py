@@ -294,6 +294,7 @@ async def _demo(config: Config) -> None:
         gateway_internal_url=f"http://{config.host}:{listener.getsockname()[1]}",
         shop_url=shop_url,
         database=config.shop_database,
+        webhook_secret=await bootstrap.read_demo_secret(config, gateway),
     )
 
     async def announce() -> None:

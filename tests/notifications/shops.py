@@ -6,7 +6,11 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import NamedTuple
+
+from tolem.domain.message import Message
+from tolem.notifications.signature import render_headers
 
 
 class Request(NamedTuple):
@@ -83,6 +87,11 @@ def reset_after(data: bytes = b"") -> Behaviour:
     return behave
 
 
+async def sign_nothing(message: Message, real_now: datetime) -> dict[str, str]:
+    """The headers of a terminal without a webhook secret."""
+    return render_headers(str(message.id), real_now, message.body, [])
+
+
 class Shop:
     """A server with the behaviour of each try in turn; the last one stays."""
 
@@ -111,7 +120,7 @@ class Shop:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 first, *lines = head.decode().split("\r\n")
-                headers = dict(line.lower().split(": ", 1) for line in lines if line)
+                headers = {n.lower(): value for n, _, value in (line.partition(": ") for line in lines if line)}
                 body = await reader.readexactly(int(headers["content-length"]))
                 self.requests.append(Request(first.split()[1], headers, body, number))
                 behaviour = self.behaviours.pop(0) if len(self.behaviours) > 1 else self.behaviours[0]

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from tests.notifications.shops import answer, find_free_port, hang, open_shop, reset_after
+from tests.notifications.shops import answer, find_free_port, hang, open_shop, reset_after, sign_nothing
 from tolem.domain.message import Attempt, Message, MessageKind, MessageState
 from tolem.domain.order import Order, OrderStatus
 from tolem.ids import Ids
@@ -128,7 +128,7 @@ async def open_post(url: str) -> AsyncIterator[Post]:
     clock, ids, instance = MovableClock(), Ids(), Ids().instance()
     store = await open_store(url, schema=tolem_schema, instance=instance)
     await free_leases(store)
-    sender = Sender(clock, sandbox=True, per_host=32)
+    sender = Sender(clock, sign_nothing, sandbox=True, per_host=32)
     yield Post(store, clock, ids, sender, [], instance)
     await sender.close()
     await store.close()

@@ -16,15 +16,28 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from standardwebhooks.webhooks import Webhook
 
-from tests.notifications.shops import answer, drip, find_free_port, flood, hang, open_shop, raw, reset_after
+from tests.notifications.shops import (
+    answer,
+    drip,
+    find_free_port,
+    flood,
+    hang,
+    open_shop,
+    raw,
+    reset_after,
+    sign_nothing,
+)
 from tolem import __version__
 from tolem.clock import SystemClock
-from tolem.domain.message import Message, MessageKind, MessageState
+from tolem.domain.message import Fault, Message, MessageKind, MessageState
 from tolem.notifications.guard import host_of
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
+from tolem.notifications.signature import render_headers
 from tolem.notifications.terms import DEFAULT_TERMS
+from tolem.storage.sealing import CannotOpen
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 TERMS = DEFAULT_TERMS._replace(connect_seconds=0.3, whole_seconds=0.6)
@@ -53,14 +66,14 @@ def build_message(url: str) -> Message:
 
 @pytest.fixture
 async def sender() -> AsyncIterator[Sender]:
-    sender = Sender(SystemClock(), sandbox=True, per_host=4)
+    sender = Sender(SystemClock(), sign_nothing, sandbox=True, per_host=4)
     yield sender
     await sender.close()
 
 
 @pytest.fixture
 async def production_sender() -> AsyncIterator[Sender]:
-    sender = Sender(SystemClock(), sandbox=False, per_host=4)
+    sender = Sender(SystemClock(), sign_nothing, sandbox=False, per_host=4)
     yield sender
     await sender.close()
 
@@ -76,6 +89,7 @@ async def test_the_request_is_the_stored_bytes_with_their_headers(
     assert second.is_delivered
     request, again = shop.requests
     assert (request.path, request.body) == ("/paid?order=1", BODY)
+    assert abs(int(request.headers.pop("webhook-timestamp")) - time.time()) < 60
     assert request.headers == {
         "host": shop.url.split("/")[2],
         "content-type": "application/json",
@@ -85,10 +99,55 @@ async def test_the_request_is_the_stored_bytes_with_their_headers(
         "accept": "*/*",
         "accept-encoding": "identity",
     }
-    assert again.headers == request.headers  # no cookie
-    assert dict(line.split(": ", 1) for line in first.headers.splitlines()) == request.headers
+    assert again.headers.keys() - {"webhook-timestamp"} == request.headers.keys()  # no cookie
+    shown = dict(line.split(": ", 1) for line in first.headers.splitlines())
+    assert shown == request.headers | {"webhook-timestamp": shown["webhook-timestamp"]}
     assert first.address == second.address == shop.url.split("/")[2]
     assert again.connection == request.connection  # kept open
+
+
+class LateClock(SystemClock):
+    """Its real time is ahead of its business time, as if the sandbox's time had been moved the other way."""
+
+    late = timedelta(0)
+
+    def real_now(self) -> datetime:
+        return super().real_now() + self.late
+
+
+async def test_every_try_is_signed_with_its_own_time() -> None:
+    clock = LateClock()
+    secret = b"a webhook secret of 32 bytes....."
+
+    async def sign(message: Message, real_now: datetime) -> dict[str, str]:
+        return render_headers(str(message.id), real_now, message.body, [secret])
+
+    sender = Sender(clock, sign, sandbox=True, per_host=4)
+    async with open_shop(answer(500)) as shop:
+        result = await sender.send(build_message(shop.url), TERMS)
+        clock.late = timedelta(minutes=1)
+        await sender.send(build_message(shop.url), TERMS)
+    await sender.close()
+    for request in shop.requests:
+        assert Webhook(secret).verify(request.body, request.headers)["code"] == "ok"
+    first, second = (int(request.headers["webhook-timestamp"]) for request in shop.requests)
+    assert second - first in (60, 61)
+    assert shop.requests[0].headers["webhook-signature"] != shop.requests[1].headers["webhook-signature"]
+    assert f"webhook-signature: {shop.requests[0].headers['webhook-signature']}" in result.headers
+
+
+async def test_what_cannot_be_signed_is_not_sent() -> None:
+    async def fail(message: Message, real_now: datetime) -> dict[str, str]:
+        raise CannotOpen("it is sealed under server key 0123456789abcdef, which is not among the configured ones")
+
+    sender = Sender(SystemClock(), fail, sandbox=True, per_host=4)
+    async with open_shop() as shop:
+        result = await sender.send(build_message(shop.url), TERMS)
+    await sender.close()
+    assert shop.requests == []
+    assert (result.status, result.fault) == (None, Fault.OTHER)
+    assert "not sent" in result.error
+    assert "server key 0123456789abcdef" in result.error
 
 
 async def test_a_redirect_is_not_followed(sender: Sender) -> None:
@@ -251,7 +310,7 @@ async def test_a_certificate_that_is_not_trusted(sender: Sender, tmp_path: Path)
 
 async def test_tls_is_spoken_where_the_certificate_is_trusted(tmp_path: Path) -> None:
     server, client = build_tls(tmp_path, "127.0.0.1")
-    sender = Sender(SystemClock(), sandbox=True, per_host=4, tls=client)
+    sender = Sender(SystemClock(), sign_nothing, sandbox=True, per_host=4, tls=client)
     async with open_shop(tls=server) as shop:
         assert (await sender.send(build_message(shop.url), TERMS)).is_delivered
         url = shop.url.replace("127.0.0.1", "localhost")

@@ -10,6 +10,7 @@ import ssl
 import time
 import traceback
 from asyncio import get_running_loop, timeout_at
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -22,7 +23,9 @@ from tolem.clock import Clock
 from tolem.domain.message import Fault, Message
 from tolem.notifications.guard import AddressRefused, Resolver, open_guarded_socket
 from tolem.notifications.schedule import TryResult, parse_retry_after
+from tolem.notifications.signature import Sign
 from tolem.notifications.terms import Terms
+from tolem.storage.sealing import CannotOpen
 from tolem.telemetry import log
 
 KEEPALIVE_SECONDS = 4.0
@@ -64,14 +67,17 @@ class Sender:
     def __init__(
         self,
         clock: Clock,
+        sign: Sign,
         *,
         sandbox: bool,
         per_host: int,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`sandbox`: http and private addresses are allowed. `per_host`: connections to one host at a time.
-        `tls`: what certificates are trusted, the system's by default."""
+        """`sign`: makes the headers that tell which message it is and from whom. `sandbox`: http and private addresses
+        are allowed. `per_host`: connections to one host at a time. `tls`: what certificates are trusted, the system's
+        by default."""
         self._clock = clock
+        self._sign = sign
         self._sandbox = sandbox
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
@@ -107,6 +113,9 @@ class Sender:
             result = _fail(Fault.TIMED_OUT, f"timed out: no answer within {terms.whole_seconds:g} s")
         except (aiohttp.ClientError, OSError) as exc:
             result = _fail(*_explain(exc))
+        except CannotOpen as exc:
+            log.error("notification_unsigned", message_id=str(message.id), cause=str(exc))
+            result = _fail(Fault.OTHER, f"not sent: the terminal's webhook secret can't be read: {exc}")
         except Exception as exc:
             # Our fault; but a message that can't be sent must follow its schedule and be seen, not be tried for ever.
             # The exception's own text may hold the address, so only its kind and place are logged.
@@ -130,23 +139,26 @@ class Sender:
         """`seen`: what connector and traces tell of the exchange."""
         if not self._sandbox and urlsplit(message.url).scheme != "https":
             return _fail(Fault.ADDRESS, "not sent: only https addresses are notified")
+        headers = {"content-type": "application/json", **await self._sign(message, self._clock.real_now())}
         for _ in range(STALE_CONNECTIONS_MAX):
             seen.reused = False
             try:
-                return await self._exchange(message, terms, deadline, seen)
+                return await self._exchange(message, headers, terms, deadline, seen)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # The shop may close an idle connection at the very moment it is used again. That says nothing of this
                 # message: the same try goes on over another connection.
                 if not seen.reused:
                     raise
-        return await self._exchange(message, terms, deadline, seen)
+        return await self._exchange(message, headers, terms, deadline, seen)
 
-    async def _exchange(self, message: Message, terms: Terms, deadline: float, seen: SimpleNamespace) -> TryResult:
+    async def _exchange(
+        self, message: Message, headers: Mapping[str, str], terms: Terms, deadline: float, seen: SimpleNamespace
+    ) -> TryResult:
         async with timeout_at(deadline):
             response = await self._session.post(
                 message.url,
                 data=message.body,
-                headers={"content-type": "application/json", "webhook-id": str(message.id)},
+                headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, connect=terms.connect_seconds),
                 trace_request_ctx=seen,
