@@ -11,7 +11,7 @@ from tolem.acquirers.base import Acquirer
 from tolem.acquirers.http import HttpAcquirer, check_url
 from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig
-from tolem.domain.key import InvalidKey, WebhookSecrets, parse_webhook_secret, render_webhook_secret
+from tolem.domain.key import WebhookSecrets, parse_webhook_secret, render_webhook_secret
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.flows.access import Access
 from tolem.flows.acquiring import Acquiring, Limits
@@ -70,6 +70,7 @@ class Gateway(NamedTuple):
     acquiring: Acquiring
     worker: Worker
     sender: Sender
+    secrets: WebhookSecretKeeper
     controls: Controls | None
     """A sandbox's."""
 
@@ -92,7 +93,8 @@ async def open_gateway(
     wrap_store: Callable[[Store], Store] = lambda store: store,
     wrap_acquirer: Callable[[Acquirer], Acquirer] = lambda acquirer: acquirer,
 ) -> Gateway:
-    """Makes the parts, joins them and starts the loops. Raises InvalidConfig if this process must not start.
+    """Makes the parts, joins them and starts the loops. Raises InvalidConfig, InvalidKey if this process must not
+    start.
 
     `wrap_store` and `wrap_acquirer` put something in front of a real part: tests cut the power between two steps.
     """
@@ -100,7 +102,7 @@ async def open_gateway(
     clock = clock or SystemClock()
     ids = ids or Ids()
     prepare_sandbox_database(config)
-    sealer = open_sealer(config)
+    sealer = load_sealer(config.server_key, config.database, is_sandbox=config.is_sandbox)
     instance = ids.instance()
     store = wrap_store(await open_store(config.database, schema=tolem_schema, instance=instance))
     if not await is_current(store):
@@ -113,8 +115,9 @@ async def open_gateway(
         await controls.open()
         clock = controls.clock
     await store_fixtures(store, clock, sealer)
+    secrets = WebhookSecretKeeper(store, clock, sealer)
     if config.webhook_secret:
-        await WebhookSecretKeeper(store, clock, sealer).change(TERMINAL_ID, config.webhook_secret, keep_hours=0)
+        await secrets.change(TERMINAL_ID, config.webhook_secret, keep_hours=0)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
     directory = Directory(store)
     sender = Sender(clock, Signer(directory, sealer).sign, sandbox=config.is_sandbox, per_host=PER_HOST)
@@ -158,7 +161,7 @@ async def open_gateway(
     )
     worker = Worker(Recovery(acquiring, directory), expiry, holds, notifier)
     worker.start()
-    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender, controls)
+    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender, secrets, controls)
 
 
 def check_start(config: Config) -> None:
@@ -167,16 +170,6 @@ def check_start(config: Config) -> None:
         raise InvalidConfig(
             "production needs an acquirer, and the only connector of this version is the sandbox's simulator"
         )
-
-
-def open_sealer(config: Config) -> Sealer:
-    """The server's keys; a sandbox may make its own. Raises InvalidConfig."""
-    try:
-        return load_sealer(config.server_key, config.database, is_sandbox=config.is_sandbox)
-    except InvalidKey as error:
-        raise InvalidConfig(str(error)) from error
-    except OSError as error:
-        raise InvalidConfig(f"no server key can be kept beside the database ({error}): set server_key") from error
 
 
 async def check_keys(store: Store, sealer: Sealer) -> None:
@@ -191,9 +184,9 @@ async def check_keys(store: Store, sealer: Sealer) -> None:
         )
 
 
-async def read_demo_secret(config: Config, gateway: Gateway) -> str | None:
+async def read_demo_secret(gateway: Gateway) -> str | None:
     """What the published terminal's notifications are signed with now; None: with nothing."""
-    live = await WebhookSecretKeeper(gateway.store, SystemClock(), open_sealer(config)).read(TERMINAL_ID)
+    live = await gateway.secrets.read(TERMINAL_ID)
     return render_webhook_secret(live.current) if live.current else None
 
 

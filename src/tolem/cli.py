@@ -11,14 +11,13 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import click
-import msgspec
 
-from tolem import __version__, cli_money, cli_sandbox, console
-from tolem.clock import SystemClock
+from tolem import __version__, cli_controls, cli_keys, cli_money, cli_sandbox, console
 from tolem.config import Config
 from tolem.flows.administration import Administration, describe
 from tolem.ids import Ids
 from tolem.server import is_worker
+from tolem.storage.store import Store
 from tolem.telemetry import configure_logging
 
 T = TypeVar("T")
@@ -118,7 +117,7 @@ def merchant_add(
         added = await admin.add_merchant(client_id, name, secret, expires_in_text=expires_in_text)
         return {**describe(added.merchant), "client_secret": added.secret}
 
-    _show(_administer(database, add), as_json)
+    console.show(_administer(database, add), as_json)
 
 
 @merchant.command("rotate-secret")
@@ -133,7 +132,7 @@ def merchant_rotate(client_id: str, secret: str | None, as_json: bool, database:
         rotated = await admin.rotate_secret(client_id, secret)
         return {"client_id": rotated.merchant.client_id, "client_secret": rotated.secret}
 
-    _show(_administer(database, rotate), as_json)
+    console.show(_administer(database, rotate), as_json)
 
 
 @merchant.command("set")
@@ -153,7 +152,7 @@ def merchant_set(client_id: str, as_json: bool, database: str | None, **changes:
     async def change(admin: Administration) -> dict[str, Any]:
         return describe(await admin.change_merchant(client_id, **changes))
 
-    _show(_administer(database, change), as_json)
+    console.show(_administer(database, change), as_json)
 
 
 @merchant.command("list")
@@ -165,7 +164,7 @@ def merchant_list(as_json: bool, database: str | None) -> None:
     async def rows(admin: Administration) -> list[dict[str, Any]]:
         return [describe(record) for record in await admin.list_merchants()]
 
-    _show(_administer(database, rows), as_json)
+    console.show(_administer(database, rows), as_json)
 
 
 @main.group()
@@ -217,7 +216,7 @@ def terminal_add(
     async def add(admin: Administration) -> dict[str, Any]:
         return describe(await admin.add_terminal(client_id, name, terminal_id, **_settings(settings)))
 
-    _show(_administer(database, add), as_json)
+    console.show(_administer(database, add), as_json)
 
 
 @terminal.command("set")
@@ -230,7 +229,7 @@ def terminal_set(terminal_id: UUID, as_json: bool, database: str | None, **setti
     async def change(admin: Administration) -> dict[str, Any]:
         return describe(await admin.change_terminal(terminal_id, **_settings(settings)))
 
-    _show(_administer(database, change), as_json)
+    console.show(_administer(database, change), as_json)
 
 
 @terminal.command("list")
@@ -242,12 +241,15 @@ def terminal_list(as_json: bool, database: str | None) -> None:
     async def rows(admin: Administration) -> list[dict[str, Any]]:
         return [describe(record) for record in await admin.list_terminals()]
 
-    _show(_administer(database, rows), as_json)
+    console.show(_administer(database, rows), as_json)
 
 
+main.add_command(cli_controls.clock)
 main.add_command(cli_sandbox.acquirer_simulator)
 main.add_command(cli_sandbox.ledger)
 main.add_command(cli_money.resolve)
+main.add_command(cli_keys.keys)
+terminal.add_command(cli_keys.secret)
 main.add_command(cli_money.reconcile_command)
 
 
@@ -294,7 +296,7 @@ async def _demo(config: Config) -> None:
         gateway_internal_url=f"http://{config.host}:{listener.getsockname()[1]}",
         shop_url=shop_url,
         database=config.shop_database,
-        webhook_secret=await bootstrap.read_demo_secret(config, gateway),
+        webhook_secret=await bootstrap.read_demo_secret(gateway),
     )
 
     async def announce() -> None:
@@ -345,22 +347,11 @@ def _supervise(config: Config) -> None:
 def _administer(database: str | None, work: Callable[[Administration], Coroutine[Any, Any, T]]) -> T:
     """Runs one piece of administration, beside a server if one runs."""
     config = console.load({"database": database})
-    return console.with_store(config, lambda store: work(Administration(store, SystemClock(), Ids())))
 
+    async def administer(store: Store) -> T:
+        return await work(Administration(store, await console.read_clock(store, config), Ids()))
 
-def _show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2))
-        return
-    rows = result if isinstance(result, list) else [result]
-    for index, row in enumerate(rows):
-        if index:
-            click.echo()
-        for name, value in row.items():
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            click.echo(f"{name.replace('_', '-'):18} {shown}")
-    if not rows:
-        click.echo("none")
+    return console.with_store(config, administer)
 
 
 if __name__ == "__main__":

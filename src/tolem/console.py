@@ -1,6 +1,6 @@
 """What the commands of the command line share: settings, errors in one line, sockets, the loop.
 
-Called by cli and cli_sandbox only.
+Called by the modules of the command line only.
 """
 
 import asyncio
@@ -10,14 +10,20 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+import msgspec
 import psycopg
 import sqlalchemy
 
+from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig, load_config
 from tolem.domain.errors import Refused
+from tolem.domain.key import InvalidKey
 from tolem.ids import Ids
+from tolem.sandbox.clock import SandboxClock
+from tolem.sandbox.state import SharedState
 from tolem.storage.open import is_sqlite, open_store, sqlite_path
 from tolem.storage.schema import tolem_schema
+from tolem.storage.sealing import CannotOpen
 from tolem.storage.sqlite import DatabaseInUse
 from tolem.storage.store import Store
 from tolem.telemetry import configure_logging
@@ -74,12 +80,37 @@ def with_store(config: Config, work: Callable[[Store], Coroutine[Any, Any, T]]) 
         return asyncio.run(run())
 
 
+def show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
+    """Prints one record, or several, for people or as JSON."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2))
+        return
+    rows = result if isinstance(result, list) else [result]
+    for index, row in enumerate(rows):
+        if index:
+            click.echo()
+        for name, value in row.items():
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            click.echo(f"{name.replace('_', '-'):18} {shown}")
+    if not rows:
+        click.echo("none")
+
+
+async def read_clock(store: Store, config: Config) -> Clock:
+    """The time as the gateways of this database have it: a sandbox's clock may have been moved."""
+    if not config.is_sandbox:
+        return SystemClock()
+    clock = SandboxClock(SystemClock())
+    clock.follow((await SharedState(store).read()).offset)
+    return clock
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """What a person can mend is told in one line; everything else keeps its trace."""
     try:
         yield
-    except (InvalidConfig, DatabaseInUse) as error:
+    except (InvalidConfig, InvalidKey, CannotOpen, DatabaseInUse) as error:
         raise click.ClickException(str(error)) from error
     except Refused as refused:
         raise click.ClickException(refused.message) from refused

@@ -120,6 +120,6 @@ def _load_key_ids(url: str) -> tuple[str, ...]:
 
 
 def test_a_folder_that_takes_no_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(InvalidKey, match=r"No such file or directory\): set server_key"):
         load_sealer("", f"sqlite:///{tmp_path / 'none' / 'tolem.db'}", is_sandbox=True)
     assert os.listdir(tmp_path) == []

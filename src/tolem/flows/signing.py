@@ -63,6 +63,11 @@ class WebhookSecretKeeper:
         self._clock = clock
         self._sealer = sealer
 
+    @property
+    def server_key_ids(self) -> tuple[str, ...]:
+        """Of the configured keys; the first one seals."""
+        return self._sealer.key_ids
+
     async def read(self, terminal_id: UUID) -> LiveSecrets:
         """The live secrets of a terminal. Raises Refused for an unknown terminal, CannotOpen."""
         if await self._store.find(keys.terminal_by_id(terminal_id)) is None:

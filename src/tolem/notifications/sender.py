@@ -139,7 +139,9 @@ class Sender:
         """`seen`: what connector and traces tell of the exchange."""
         if not self._sandbox and urlsplit(message.url).scheme != "https":
             return _fail(Fault.ADDRESS, "not sent: only https addresses are notified")
-        headers = {"content-type": "application/json", **await self._sign(message, self._clock.real_now())}
+        async with timeout_at(deadline):
+            signed = await self._sign(message, self._clock.real_now())
+        headers = {"content-type": "application/json", **signed}
         for _ in range(STALE_CONNECTIONS_MAX):
             seen.reused = False
             try:

@@ -78,7 +78,7 @@ def key_id_of(sealed: bytes) -> str:
 
 
 def load_sealer(server_key: str, database: str, *, is_sandbox: bool) -> Sealer:
-    """The sealer of the configured keys. Raises InvalidKey, OSError.
+    """The sealer of the configured keys. Raises InvalidKey.
 
     A sandbox needs none: beside a SQLite database it makes a key of its own in a file that only its user reads, on
     PostgreSQL it takes the one that everybody knows. Such a key goes on opening after others were configured.
@@ -103,10 +103,12 @@ def _sandbox_keys(database: str, *, must_exist: bool) -> tuple[ServerKey, ...]:
     if not is_sqlite(database):
         return (SANDBOX_SERVER_KEY,)
     path = key_path(database)
-    if must_exist and not path.exists():
-        _make_key_file(path)
     try:
+        if must_exist and not path.exists():
+            _make_key_file(path)
         keys = parse_server_keys(path.read_text()) if path.exists() else ()
+    except OSError as error:
+        raise InvalidKey(f"no server key can be kept in {path} ({error.strerror}): set server_key") from error
     except ValueError as error:  # not text, or no keys
         raise InvalidKey(f"{path}: {error}") from error
     if must_exist and not keys:
