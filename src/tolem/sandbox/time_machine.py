@@ -46,6 +46,35 @@ class Move(NamedTuple):
     """Instants at which it stopped because something fell due."""
 
 
+def check_distance(by: timedelta) -> None:
+    """Raises Refused for a move that is too far, or back."""
+    if not timedelta() <= by <= ADVANCE_MAX:
+        raise Refused(
+            Refusal.INVALID_REQUEST,
+            f"advance_seconds must be 0 to {ADVANCE_MAX.total_seconds():.0f} ({ADVANCE_MAX.days} days):"
+            " the clock never goes back",
+            "advance_seconds",
+        )
+
+
+def check_ahead(offset: timedelta) -> timedelta:
+    """The offset. Raises Refused if business time would be too far ahead with it."""
+    if offset > AHEAD_MAX:
+        raise Refused(
+            Refusal.INVALID_REQUEST,
+            f"the clock would be more than {AHEAD_MAX.days} days ahead: begin with a new database",
+            "advance_seconds",
+        )
+    return offset
+
+
+def jump(state: SandboxState, by: timedelta) -> SandboxState:
+    """The clock moved at once, where no gateway runs that could stop on the way. Raises Refused as a move does."""
+    check_distance(by)
+    offset = check_ahead(state.offset + by)
+    return replace(state, offset=offset, target=max(state.target, offset))
+
+
 class TimeMachine:
     """One for each process; moves of all processes may overlap, and none is lost."""
 
@@ -74,13 +103,7 @@ class TimeMachine:
         Raises Refused for a move that is too far; StillWorking after `patience_seconds`: the move goes on with the next
         one, from where it is.
         """
-        if not timedelta() <= by <= ADVANCE_MAX:
-            raise Refused(
-                Refusal.INVALID_REQUEST,
-                f"advance_seconds must be 0 to {ADVANCE_MAX.total_seconds():.0f} ({ADVANCE_MAX.days} days):"
-                " the clock never goes back",
-                "advance_seconds",
-            )
+        check_distance(by)
         return await self._move(lambda state: max(state.target, state.offset) + by, patience_seconds)
 
     async def advance_to(self, instant: datetime, patience_seconds: float) -> Move:
@@ -98,14 +121,7 @@ class TimeMachine:
 
     async def _move(self, find_target: Callable[[SandboxState], timedelta], patience_seconds: float) -> Move:
         def aim(state: SandboxState) -> SandboxState:
-            target = find_target(state)
-            if target > AHEAD_MAX:
-                raise Refused(
-                    Refusal.INVALID_REQUEST,
-                    f"the clock would be more than {AHEAD_MAX.days} days ahead: begin with a new database",
-                    "advance_seconds",
-                )
-            return replace(state, target=target)
+            return replace(state, target=check_ahead(find_target(state)))
 
         deadline = asyncio.get_running_loop().time() + patience_seconds
         target = (await self._state.change(aim)).target
