@@ -21,7 +21,7 @@ from tolem.clock import SystemClock
 from tolem.config import Config
 from tolem.sandbox.state import SandboxState, SharedState
 from tolem.sandbox.time_machine import jump
-from tolem.storage import migrate
+from tolem.storage import keys
 from tolem.storage.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -158,12 +158,12 @@ def with_state(config: Config, work: Callable[[SharedState], Any]) -> SandboxSta
     """Runs `work` on the state that the sandbox's processes share, in the database itself."""
 
     async def run(store: Store) -> SandboxState:
+        mode = await store.find(keys.setting_by_name("mode"))
+        if mode is None or mode.value != "sandbox":
+            raise click.ClickException("this is for a sandbox only, and the database is none")
         state: SandboxState = await work(SharedState(store))
         return state
 
-    with console.one_line_errors():
-        if (mode := migrate.read_mode(config.database)) == "production":
-            raise click.ClickException(f"this is for a sandbox only, and the database is stamped {mode!r}")
     return console.with_store(config, run)
 
 

@@ -57,23 +57,22 @@ def test_the_clock_of_a_running_gateway(tmp_path: Path) -> None:
 
 
 def test_no_gateway_runs(tmp_path: Path) -> None:
-    nobody = {"TOLEM_PORT": str(free_port())}
-    missing = run("clock", cwd=tmp_path, status=1, **nobody)
+    nobody = str(free_port())
+    missing = run("clock", cwd=tmp_path, status=1, TOLEM_PORT=nobody)
     assert "there is no database tolem.db here" in missing
     run("migrate", cwd=tmp_path)
-    assert offset(run("clock", "advance", "1h", "--json", cwd=tmp_path, **nobody)) == 3600
-    assert offset(run("clock", "--json", cwd=tmp_path, **nobody)) == 3600
-    far = run("clock", "advance", "400d", cwd=tmp_path, status=1, **nobody)
+    assert offset(run("clock", "advance", "1h", "--json", cwd=tmp_path, TOLEM_PORT=nobody)) == 3600
+    assert offset(run("clock", "--json", cwd=tmp_path, TOLEM_PORT=nobody)) == 3600
+    far = run("clock", "advance", "400d", cwd=tmp_path, status=1, TOLEM_PORT=nobody)
     assert "never goes back" in far
-    named = run("clock", "--url", f"http://127.0.0.1:{nobody['TOLEM_PORT']}", cwd=tmp_path, status=1)
+    named = run("clock", "--url", f"http://127.0.0.1:{nobody}", cwd=tmp_path, status=1)
     assert named.startswith("Error: nobody listens at http://127.0.0.1:")
 
 
 def test_the_password_of_a_gateway(tmp_path: Path) -> None:
     with serving(tmp_path, "--host", "127.0.0.1", TOLEM_SANDBOX_PASSWORD=PASSWORD) as (_, port):
-        port_only = {"TOLEM_PORT": str(port)}
-        assert "set TOLEM_SANDBOX_PASSWORD" in run("clock", cwd=tmp_path, status=1, **port_only)
-        assert offset(run("clock", "--json", cwd=tmp_path, TOLEM_SANDBOX_PASSWORD=PASSWORD, **port_only)) == 0
+        assert "set TOLEM_SANDBOX_PASSWORD" in run("clock", cwd=tmp_path, status=1, TOLEM_PORT=str(port))
+        assert offset(run("clock", "--json", cwd=tmp_path, TOLEM_SANDBOX_PASSWORD=PASSWORD, TOLEM_PORT=str(port))) == 0
 
 
 def test_production_has_no_clock_to_move(tmp_path: Path) -> None:
