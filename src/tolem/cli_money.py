@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from tolem import console
-from tolem.clock import SystemClock
+from tolem.config import Config
 from tolem.domain.money import render_amount
 from tolem.flows.directory import Directory
 from tolem.flows.reconciliation import ADVICE, Report, reconcile
@@ -42,14 +42,14 @@ def resolve(
     """
     config = console.load({"database": database})
     if as_list or operation_id is None:
-        console.with_store(config, lambda store: _list_open(store, as_json))
+        console.with_store(config, lambda store: _list_open(store, config, as_json))
         return
     if happened is None:
         raise click.UsageError("say --happened or --did-not-happen")
     known = happened
 
     async def work(store: Store) -> None:
-        resolution = Resolution(store, Directory(store), SystemClock(), Ids())
+        resolution = await _open_resolution(store, config)
         recorded = await resolution.resolve(operation_id, happened=known, reason=reason, who=_who())
         click.echo(f"settled: the payment is {recorded.status}")
 
@@ -92,8 +92,12 @@ def reconcile_command(acquirer_url: str | None, day: datetime | None, database: 
     sys.exit(DIFFERENCES_STATUS if report.differences else 0)
 
 
-async def _list_open(store: Store, as_json: bool) -> None:
-    resolution = Resolution(store, Directory(store), SystemClock(), Ids())
+async def _open_resolution(store: Store, config: Config) -> Resolution:
+    return Resolution(store, Directory(store), await console.read_clock(store, config), Ids())
+
+
+async def _list_open(store: Store, config: Config, as_json: bool) -> None:
+    resolution = await _open_resolution(store, config)
     found = await resolution.list_open()
     if as_json:
         rows = [
