@@ -83,7 +83,7 @@ def serving(cwd: Path, *arguments: str, command: str = "serve", **extra: str) ->
 
 def test_help_tells_every_command(tmp_path: Path) -> None:
     text = run("--help", cwd=tmp_path)
-    for command in ("serve", "demo", "worker", "migrate", "merchant", "terminal"):
+    for command in ("serve", "demo", "worker", "migrate", "merchant", "terminal", "keys"):
         assert command in text
     assert "--two-stage" in run("terminal", "add", "--help", cwd=tmp_path)
     assert re.search(r"\d+\.\d+", run("--version", cwd=tmp_path))
