@@ -42,11 +42,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "console": ("domain", "storage", "config", "server", "sandbox.clock", "sandbox.state", *BESIDE),
     "cli_controls": ("domain", "storage", "config", "console", "sandbox", *BESIDE),
     "cli_money": (*BELOW_FLOWS, "flows", "config", "console", "bootstrap"),
+    "cli_messages": ("domain", "wire", "storage", "flows", "i18n", "console", "cli_controls", *BESIDE),
     "cli_keys": ("domain", "storage", "flows", "console", *BESIDE),
     "cli_sandbox": (*BELOW_FLOWS, "flows", "config", "console", "server", "sandbox"),
     "cli": (
         *(*BELOW_FLOWS, "flows", "web", "worker", "config", "bootstrap", "server", "shop", "i18n"),
-        *("console", "cli_controls", "cli_sandbox", "cli_money", "cli_keys"),
+        *("console", "cli_controls", "cli_sandbox", "cli_money", "cli_keys", "cli_messages"),
     ),
     "__main__": ("cli",),
     "merchant": (),

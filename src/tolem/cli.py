@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from tolem import __version__, cli_controls, cli_keys, cli_money, cli_sandbox, console
+from tolem import __version__, cli_controls, cli_keys, cli_messages, cli_money, cli_sandbox, console
 from tolem.config import Config
 from tolem.flows.administration import Administration, describe
 from tolem.ids import Ids
@@ -248,6 +248,9 @@ main.add_command(cli_controls.clock)
 main.add_command(cli_sandbox.acquirer_simulator)
 main.add_command(cli_sandbox.ledger)
 main.add_command(cli_money.resolve)
+main.add_command(cli_messages.why)
+main.add_command(cli_messages.messages)
+main.add_command(cli_messages.redeliver)
 main.add_command(cli_keys.keys)
 terminal.add_command(cli_keys.secret)
 main.add_command(cli_money.reconcile_command)

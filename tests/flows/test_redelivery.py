@@ -144,7 +144,8 @@ async def test_many_are_sent_again_each_orders_in_their_order(
         delivered = replace(dead[0], id=Ids().new(), state=MessageState.DELIVERED, created_at=AT + timedelta(hours=1))
         withdrawn = replace(delivered, id=Ids().new(), state=MessageState.WITHDRAWN)
         await put(scene.gateway.store, *orders, *dead, delivered, withdrawn)
-        redelivery, seen = redelivery_of(scene), []
+        redelivery = redelivery_of(scene)
+        seen: list[Resent] = []
         since = AT + timedelta(minutes=10)
         resent = await redelivery.redeliver_all(
             scene.inspection, "by aigerim", states=(MessageState.DEAD,), since=since, on_progress=seen.append

@@ -4,7 +4,7 @@ Called by the command line, the merchant API and the sandbox's page. A caller th
 them; what belongs to others is told like what does not exist.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -13,7 +13,7 @@ from tolem.clock import Clock
 from tolem.domain.delivery_story import tell_delivery, tell_end
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.history import OrderHistory
-from tolem.domain.message import Message, MessageState
+from tolem.domain.message import Attempt, Message, MessageState
 from tolem.domain.order import Order
 from tolem.domain.order_story import tell_story
 from tolem.domain.story import Delivery, Line, Story, Trace
@@ -25,6 +25,15 @@ from tolem.wire.reasons import reason_text
 
 PAGE_MAX = 200
 """Messages of one page."""
+
+
+class ListedMessage(NamedTuple):
+    """A message in a list."""
+
+    message: Message
+    invoice_id: str
+    last: Attempt | None
+    """Its latest try."""
 
 
 class InspectedMessage(NamedTuple):
@@ -103,6 +112,17 @@ class Inspection:
     async def list_messages_of_order(self, order: Order) -> list[Message]:
         """All of one order, newest first."""
         return (await inspection.list_messages_of_order(self._store, order.id))[::-1]
+
+    async def describe(self, messages: Iterable[Message]) -> list[ListedMessage]:
+        """Messages with what a list says of them."""
+        return [
+            ListedMessage(
+                message,
+                await inspection.find_invoice(self._store, message.order_id),
+                await inspection.find_last_attempt(self._store, message.id),
+            )
+            for message in messages
+        ]
 
     async def _trace(self, history: OrderHistory) -> Trace:
         order = history.order

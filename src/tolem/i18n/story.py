@@ -221,6 +221,19 @@ def tell_lines(translator: Translator, language: str, story: Story) -> tuple[Tol
     return tell_line(translator, language, story.headline), lines
 
 
+def describe_story(translator: Translator, language: str, story: Story) -> dict[str, Any]:
+    """The story for programs: `summary`, `advice`, `lines` with the same names whatever the language."""
+    headline, lines = tell_lines(translator, language, story)
+    return {
+        "summary": headline.text,
+        "state": headline.fact,
+        "mark": headline.mark,
+        "advice": headline.advice,
+        "language": language,
+        "lines": [line._asdict() for line in lines],
+    }
+
+
 def format_moment(at: datetime) -> str:
     """An aware instant → `2026-11-24 14:05:12`, Kazakhstan's time."""
     return at.astimezone(ALMATY).strftime("%Y-%m-%d %H:%M:%S")

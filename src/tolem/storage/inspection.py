@@ -69,6 +69,18 @@ async def list_attempts(store: Store, message_id: UUID) -> list[Attempt]:
     return await store.select(_ATTEMPTS, message_id=message_id)
 
 
+async def find_last_attempt(store: Store, message_id: UUID) -> Attempt | None:
+    """The latest try of a message."""
+    rows = await store.select(_LAST_ATTEMPT, message_id=message_id)
+    return rows[0] if rows else None
+
+
+async def find_invoice(store: Store, order_id: UUID) -> str:
+    """The shop's number of an order that is stored."""
+    ((invoice_id,),) = await store.select(_INVOICE, order_id=order_id)
+    return str(invoice_id)
+
+
 async def list_messages(store: Store, wanted: Wanted, *, before: UUID = NEWEST, limit: int) -> MessagePage:
     """At most `limit` messages older than the message `before`, newest first."""
     params: dict[str, object] = {"before": before}
@@ -111,6 +123,13 @@ _ATTEMPTS = (
     .where(attempts.c.message_id == sa.bindparam("message_id", type_=Id))
     .order_by(attempts.c.number)
 )
+_LAST_ATTEMPT = (
+    sa.select(*attempts.columns)
+    .where(attempts.c.message_id == sa.bindparam("message_id", type_=Id))
+    .order_by(attempts.c.number.desc())
+    .limit(sa.literal_column("1"))
+)
+_INVOICE = sa.select(orders.c.invoice_id).where(orders.c.id == _ORDER_ID)
 
 
 @cache  # a few shapes, each compiled once
