@@ -1,5 +1,5 @@
-"""The sandbox's own addresses, for tests and people: the clock. Joined to the application by bootstrap, in a sandbox
-only, behind the sandbox's password where there is one.
+"""The sandbox's own addresses, for tests and people: the clock and the faults. Joined to the application by bootstrap,
+in a sandbox only, behind the sandbox's password where there is one.
 
 Bodies are JSON with that content type: a foreign page in somebody's browser cannot send it here without asking first.
 Every error has `code` (the HTTP status), `message`, which says what to change, and `field` where one is to blame.
@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from tolem.domain.errors import Overloaded, Refusal, Refused
 from tolem.sandbox.clock import SandboxClock
-from tolem.sandbox.state import SharedState
+from tolem.sandbox.faults import FaultWish
+from tolem.sandbox.state import SharedState, add_fault, remove_faults
 from tolem.sandbox.time_machine import StillWorking, TimeMachine
 from tolem.telemetry import log
 
@@ -69,6 +70,30 @@ def clock_routes(clock: SandboxClock, state: SharedState, machine: TimeMachine) 
         return answer(200, _describe(clock, state) | {"stops": moved.stops})
 
     return [Route("/sandbox/clock", SandboxEndpoint({"GET": tell, "POST": move}))]
+
+
+def fault_routes(state: SharedState) -> list[Route]:
+    """/sandbox/faults and /sandbox/faults/{id}."""
+
+    async def tell(request: Request) -> Response:
+        return answer(200, (await state.read()).faults)
+
+    async def add(request: Request) -> Response:
+        fault = await add_fault(state, await read_body(request, FaultWish))
+        log.info("fault_made", fault=fault.id, kind=fault.fault)
+        return answer(201, fault)
+
+    async def remove_all(request: Request) -> Response:
+        await remove_faults(state, None)
+        return answer(200, [])
+
+    async def remove(request: Request) -> Response:
+        return answer(200, (await remove_faults(state, request.path_params["id"])).faults)
+
+    return [
+        Route("/sandbox/faults", SandboxEndpoint({"GET": tell, "POST": add, "DELETE": remove_all})),
+        Route("/sandbox/faults/{id}", SandboxEndpoint({"DELETE": remove})),
+    ]
 
 
 class SandboxEndpoint:

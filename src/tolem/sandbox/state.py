@@ -7,6 +7,7 @@ is one process; the command line may write beside it.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -15,7 +16,8 @@ import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 
-from tolem.domain.errors import Overloaded
+from tolem.domain.errors import Overloaded, Refusal, Refused
+from tolem.sandbox.faults import FAULTS_MAX, SEED_MAX, DeliveryFault, FaultWish, make_fault
 from tolem.storage import keys
 from tolem.storage.liveness import IsOrphaned
 from tolem.storage.schema import Setting, settings
@@ -43,6 +45,10 @@ class SandboxState(msgspec.Struct, frozen=True, kw_only=True):
     """How far business time is ahead of real time."""
     target: timedelta = timedelta()
     """The offset at which a move ends that is under way; otherwise the same as `offset`."""
+    faults: tuple[DeliveryFault, ...] = ()
+    """In force, in the order in which they were made."""
+    faults_made: int = 0
+    """Numbers the next one."""
 
 
 class NotFollowed(Overloaded):
@@ -154,6 +160,32 @@ class SharedState:
 
     async def _list_followers(self) -> list[Setting]:
         return await self._store.select(_FOLLOWERS)
+
+
+async def add_fault(state: SharedState, wish: FaultWish) -> DeliveryFault:
+    """Makes a fault, in force in all processes on return. Raises Refused, NotFollowed."""
+    seed = secrets.randbelow(SEED_MAX) + 1
+
+    def add(current: SandboxState) -> SandboxState:
+        if len(current.faults) >= FAULTS_MAX:
+            raise Refused(Refusal.INVALID_REQUEST, f"there are {FAULTS_MAX} faults already: remove some first")
+        number = current.faults_made + 1
+        fault = make_fault(wish, f"f{number}", seed)
+        return replace(current, faults=(*current.faults, fault), faults_made=number)
+
+    return (await state.change(add)).faults[-1]
+
+
+async def remove_faults(state: SharedState, fault_id: str | None) -> SandboxState:
+    """Ends one fault, or all for None. Raises Refused for one that is not in force, NotFollowed."""
+
+    def remove(current: SandboxState) -> SandboxState:
+        left = tuple(fault for fault in current.faults if fault_id is not None and fault.id != fault_id)
+        if fault_id is not None and len(left) == len(current.faults):
+            raise Refused(Refusal.NOT_FOUND, f"there is no fault {fault_id}")
+        return replace(current, faults=left)
+
+    return await state.change(remove)
 
 
 def _parse(stored: Setting | None) -> SandboxState:

@@ -35,7 +35,8 @@ class StillWorking(Exception):
     """The move is not finished: what fell due on the way takes longer than the caller waits."""
 
     def __init__(self, left: DueWork) -> None:
-        super().__init__(f"still to do: {left.messages} messages, {left.rounds} rounds, {left.holds} holds")
+        kinds = zip(DueWork._fields, left, strict=True)
+        super().__init__("still to do: " + ", ".join(f"{number} {kind}" for kind, number in kinds if number))
         self.left = left
 
 
