@@ -120,7 +120,10 @@ async def open_gateway(
         await secrets.change(TERMINAL_ID, config.webhook_secret, keep_hours=0)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
     directory = Directory(store)
-    sender = Sender(clock, Signer(directory, sealer).sign, sandbox=config.is_sandbox, per_host=PER_HOST)
+    signer = Signer(directory, sealer)
+    sign = controls.carrier.signing(signer.sign) if controls else signer.sign
+    sender = Sender(clock, sign, sandbox=config.is_sandbox, per_host=PER_HOST)
+    carrier = controls.carrier.before(sender) if controls else sender
 
     async def find_terms(terminal_id: UUID) -> Terms:
         return terms_of(await directory.get_terminal(terminal_id))
@@ -145,7 +148,7 @@ async def open_gateway(
     )
     expiry = Expiry(store, directory, clock, acquiring, notifier)
     holds = Holds(store, clock, operations)
-    guarded = controls.join(steps=(expiry.step, holds.step), wake=notifier.wake, purge=expiry.purge) if controls else ()
+    guarded = controls.join(notifier, steps=(expiry.step, holds.step), purge=expiry.purge) if controls else ()
     pages = Pages(load_translator(), sandbox=config.is_sandbox)
     edge = Edge(
         TokenEndpoint(tokens),
@@ -161,7 +164,8 @@ async def open_gateway(
     )
     worker = Worker(Recovery(acquiring, directory), expiry, holds, notifier)
     worker.start()
-    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender, secrets, controls)
+    app = controls.watch(edge) if controls else edge
+    return Gateway(app, store, acquirer, notifier, acquiring, worker, sender, secrets, controls)
 
 
 def check_start(config: Config) -> None:
