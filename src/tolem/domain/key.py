@@ -1,7 +1,7 @@
 """Keys: the server's own, under which secrets rest sealed, and the webhook secrets that notifications are signed with.
 
 A server key comes from the configuration and never from the database; its id is stored beside what it sealed, so that
-it can be replaced while older ones still open. A webhook secret is shared with a shop (Standard Webhooks specification).
+it can be replaced while older ones still open. A webhook secret is shared with a shop (Standard Webhooks).
 """
 
 import base64
@@ -52,7 +52,7 @@ class WebhookSecrets(msgspec.Struct, frozen=True, kw_only=True):
     previous_until: datetime | None = None
     """Real time after which it does not sign any more."""
     changed_at: datetime
-    """Real time."""
+    """When they were last changed, for people."""
 
 
 SANDBOX_SERVER_KEY = ServerKey(hashlib.sha256(b"tolem sandbox").digest())
