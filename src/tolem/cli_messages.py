@@ -108,8 +108,9 @@ def why(invoice: str, terminal_id: UUID | None, language: str, database: str | N
     headline, lines = words.tell_lines(translator, language, story)
     click.echo(_coloured(headline.text, headline.mark))
     click.echo()
-    for line in lines:
-        _show_line(line)
+    for number, line in enumerate(lines):
+        is_said = line.advice in (headline.advice, *(later.advice for later in lines[number + 1 :]))
+        _show_line(line._replace(advice="") if is_said else line)
     _show_advice(translator, language, headline)
 
 
@@ -118,7 +119,7 @@ def why(invoice: str, terminal_id: UUID | None, language: str, database: str | N
     "--state",
     "states",
     multiple=True,
-    type=click.Choice([*MessageState, "undelivered"]),
+    type=click.Choice([*(state.value for state in MessageState), "undelivered"]),
     help="May be repeated; undelivered: waiting or being sent.",
 )
 @_TERMINAL

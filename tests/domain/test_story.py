@@ -368,15 +368,13 @@ def test_tries_answers_and_sending_again_stand_in_the_order_of_time() -> None:
         Fact.COMPOSED,
         Fact.TRY_FAILED,
         Fact.TRY_ANSWERED,
-        Fact.ANSWERED_WITH,
         Fact.SENT_AGAIN,
         Fact.TRY_DELIVERED,
-        Fact.ANSWERED_WITH,
     ]
     assert told[1].quote == "in words"
     assert told[1].values["fault"] is Fault.REFUSED
-    assert told[3].quote == "<h1>Traceback in views.py</h1>\N{REPLACEMENT CHARACTER}"
-    assert told[4].values == {"who": "by aigerim"}
+    assert told[2].quote == "<h1>Traceback in views.py</h1>\N{REPLACEMENT CHARACTER}"
+    assert told[3].values == {"who": "by aigerim"}
 
 
 def test_a_long_row_of_tries_is_shortened() -> None:
@@ -390,7 +388,7 @@ def test_a_long_row_of_tries_is_shortened() -> None:
 def test_a_long_answer_is_cut() -> None:
     attempts = (build_attempt(1, 500, response=b"x" * 2048),)
     story = paid((Delivery(build_message(MessageState.DEAD, tries=1), attempts),))
-    assert line_of(story, Fact.ANSWERED_WITH).quote == "x" * 199 + "…"
+    assert line_of(story, Fact.TRY_ANSWERED).quote == "x" * 199 + "…"
 
 
 @pytest.mark.parametrize(

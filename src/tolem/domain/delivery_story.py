@@ -51,35 +51,14 @@ def tell_delivery(one: Delivery, messages: Iterable[Message], events: Iterable[E
     again = [e for e in events if e.kind == SENT_AGAIN and e.detail.startswith(str(message.id))]
     first, last = attempts[:FIRST_TRIES_SHOWN], attempts[FIRST_TRIES_SHOWN:]
     left_out = last[:-LAST_TRIES_SHOWN]
-    lines = [line for attempt in first for line in tell_try(attempt)]
+    lines = [_tell_try(attempt) for attempt in first]
     if left_out:
         lines.append(Line(Step.TRY, Mark.BAD, Fact.TRIES_LEFT_OUT, left_out[0].at, {"count": len(left_out)}))
-    lines += [line for attempt in last[-LAST_TRIES_SHOWN:] for line in tell_try(attempt)]
+    lines += [_tell_try(attempt) for attempt in last[-LAST_TRIES_SHOWN:]]
     lines += [_tell_again(event) for event in again]
     yield from sorted(lines, key=lambda line: line.at or message.created_at)
     if message.state is not MessageState.DELIVERED:  # the last try says it
         yield tell_end(one, messages)
-
-
-def tell_try(attempt: Attempt) -> Iterator[Line]:
-    """One try: what it met, and what the shop wrote."""
-    values: Values = {
-        "number": attempt.number,
-        "milliseconds": attempt.duration_ms,
-        "status": attempt.status or 0,
-        "address": attempt.address or "–",
-    }
-    advice = advise(attempt)
-    if attempt.status is None:
-        fault = attempt.fault or Fault.OTHER
-        values["fault"] = fault
-        yield Line(Step.TRY, Mark.BAD, Fact.TRY_FAILED, attempt.at, values, advice, quote=attempt.error)
-        return
-    is_delivered = 200 <= attempt.status <= 299
-    fact, mark = (Fact.TRY_DELIVERED, Mark.DONE) if is_delivered else (Fact.TRY_ANSWERED, Mark.BAD)
-    yield Line(Step.TRY, mark, fact, attempt.at, values, advice)
-    if quote := _quote(attempt.response):
-        yield Line(Step.ANSWER, mark, Fact.ANSWERED_WITH, attempt.at, {}, quote=quote)
 
 
 def tell_end(one: Delivery, messages: Iterable[Message]) -> Line:
@@ -126,6 +105,24 @@ def advise(attempt: Attempt) -> Advice | None:
         return None
     by_hundreds = {3: Advice.NAME_FINAL_ADDRESS, 5: Advice.MEND_SHOP}
     return by_hundreds.get(status // 100, Advice.ANSWER_2XX)
+
+
+def _tell_try(attempt: Attempt) -> Line:
+    """One try: what it met, and what the shop wrote."""
+    values: Values = {
+        "number": attempt.number,
+        "milliseconds": attempt.duration_ms,
+        "status": attempt.status or 0,
+        "address": attempt.address or "–",
+    }
+    advice = advise(attempt)
+    if attempt.status is None:
+        fault = attempt.fault or Fault.OTHER
+        values["fault"] = fault
+        return Line(Step.TRY, Mark.BAD, Fact.TRY_FAILED, attempt.at, values, advice, attempt.error)
+    is_delivered = 200 <= attempt.status <= 299
+    fact, mark = (Fact.TRY_DELIVERED, Mark.DONE) if is_delivered else (Fact.TRY_ANSWERED, Mark.BAD)
+    return Line(Step.TRY, mark, fact, attempt.at, values, advice, _quote(attempt.response))
 
 
 def _tell_again(event: Event) -> Line:

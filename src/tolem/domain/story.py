@@ -26,7 +26,6 @@ class Step(StrEnum):
     ORDER = "order"
     MESSAGE = "message"
     TRY = "try"
-    ANSWER = "answer"
 
 
 class Mark(StrEnum):
@@ -81,7 +80,6 @@ class Fact(StrEnum):
     TRY_ANSWERED = "try_answered"
     TRY_FAILED = "try_failed"
     TRIES_LEFT_OUT = "tries_left_out"
-    ANSWERED_WITH = "answered_with"
     SENT_AGAIN = "sent_again"
     WAITS_FOR_EARLIER = "waits_for_earlier"
     FIRST_TRY_DUE = "first_try_due"

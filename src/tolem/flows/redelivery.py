@@ -22,7 +22,6 @@ from tolem.ids import Ids
 from tolem.storage import keys
 from tolem.storage.inspection import NEWEST
 from tolem.storage.store import Decision, Store
-from tolem.telemetry import log
 
 WHO_CHARS_MAX = 200
 PAGE = 200
@@ -80,7 +79,6 @@ class Redelivery:
             return Decision(again, (again, event))
 
         message = await self._store.change((keys.message_by_id(message_id),), decide)
-        log.info("message_sent_again", message_id=str(message_id), order_id=str(message.order_id), who=who)
         self._wake()
         return message
 
@@ -122,8 +120,7 @@ class Redelivery:
     async def _try(self, message_id: UUID, who: str) -> bool:
         try:
             await self.redeliver(message_id, who)
-        except Refused as refused:
-            log.info("message_not_sent_again", message_id=str(message_id), reason=refused.message)
+        except Refused:
             return False
         return True
 

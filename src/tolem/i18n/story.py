@@ -28,7 +28,6 @@ STEPS = {
     Step.ORDER: mark("order"),
     Step.MESSAGE: mark("message"),
     Step.TRY: mark("try"),
-    Step.ANSWER: mark("answer"),
 }
 
 FACTS = {
@@ -76,7 +75,6 @@ FACTS = {
     Fact.TRY_ANSWERED: mark("Try %(number)s: %(address)s answered %(status)s after %(milliseconds)s ms."),
     Fact.TRY_FAILED: mark("Try %(number)s, %(milliseconds)s ms: %(fault)s."),
     Fact.TRIES_LEFT_OUT: mark("Further tries without success: %(count)s."),
-    Fact.ANSWERED_WITH: mark("The shop wrote:"),
     Fact.SENT_AGAIN: mark("Sent again by hand (%(who)s)."),
     Fact.WAITS_FOR_EARLIER: mark("It waits until this order's earlier message %(earlier)s has been delivered."),
     Fact.FIRST_TRY_DUE: mark("It is to be sent at %(due)s."),
