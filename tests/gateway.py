@@ -165,6 +165,7 @@ class ShopServer:
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.status = 200
         self.seconds = 0.0
         """How long it takes to answer."""
@@ -183,6 +184,7 @@ class ShopServer:
         """Takes one notification."""
         body = await request.read()
         self.bodies.append(body)
+        self.headers.append(dict(request.headers))
         self.received.append(json.loads(body))
         self._arrived.set()
         status = self.status
