@@ -38,7 +38,7 @@ from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema, open_ledger
 from tolem.sandbox.line import Line
 from tolem.sandbox.simulator import Simulator, check_card
 from tolem.shop import ShopConfig, create_app
-from tolem.storage import keys, queries, sweeps
+from tolem.storage import claims, keys, queries
 from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
@@ -109,7 +109,7 @@ async def open_gateway(
         await store.close()
         raise InvalidConfig("the database is of another version: run tolem migrate")
     await check_keys(store, sealer)
-    await sweeps.free_leases(store)
+    await claims.free_all_leases(store)
     controls = Controls(store, clock) if config.is_sandbox else None
     if controls is not None:
         await controls.open()

@@ -22,11 +22,11 @@ from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
 from tolem.notifications.terms import DEFAULT_TERMS, LEASE, Terms
 from tolem.storage import keys
+from tolem.storage.claims import free_all_leases
 from tolem.storage.migrate import migrate
 from tolem.storage.open import open_store
 from tolem.storage.schema import attempts, tolem_schema
 from tolem.storage.store import Decision, Overloaded, Store
-from tolem.storage.sweeps import free_leases
 
 TERMS = DEFAULT_TERMS._replace(connect_seconds=1, whole_seconds=3)
 GAPS, TRIES_MAX = TERMS.gaps, TERMS.tries_max
@@ -127,7 +127,7 @@ async def open_post(url: str) -> AsyncIterator[Post]:
     """A process of its own on the database."""
     clock, ids, instance = MovableClock(), Ids(), Ids().instance()
     store = await open_store(url, schema=tolem_schema, instance=instance)
-    await free_leases(store)
+    await free_all_leases(store)
     sender = Sender(clock, sign_nothing, sandbox=True, per_host=32)
     yield Post(store, clock, ids, sender, [], instance)
     await sender.close()

@@ -14,8 +14,8 @@ WHOLE_SECONDS_MAX = 30
 """Bounds `notify_whole_seconds`."""
 
 LEASE = timedelta(seconds=3 * WHOLE_SECONDS_MAX)
-"""How long a message belongs to the process that sends it, real time. At least twice any try: one may have to wait for an
-older one of its order, and its result has to be stored after it."""
+"""How long a message belongs to the process that sends it, real time. At least twice any try: one may have to wait for
+an older one of its order, and its result has to be stored after it."""
 
 
 class Terms(NamedTuple):

@@ -17,6 +17,8 @@ from tolem.storage.store import Store
 
 PAGE = 500
 """Rows of one read, so that a long list holds nothing up."""
+COUNT_MAX = 10_001
+"""Past this nothing is counted: whoever looks learns that it is much, and holds nobody up."""
 _FIRST_ID = UUID(int=0)
 
 
@@ -102,7 +104,7 @@ async def list_open_operations(store: Store) -> list[tuple[Operation, str, str]]
 
 
 async def count_undelivered(store: Store) -> int:
-    """Messages that are still to be delivered."""
+    """Messages that are still to be delivered; COUNT_MAX of them mean that there are more."""
     ((count,),) = await store.select(_UNDELIVERED)
     return int(count)
 
@@ -165,7 +167,13 @@ _MESSAGES_OF_ORDER = (
     .order_by(messages.c.id)
 )
 _COUNT = sa.func.count().label("count")
-_UNDELIVERED = sa.select(_COUNT).select_from(messages).where(one_of(messages.c.state, UNDELIVERED))
+_UNDELIVERED = sa.select(_COUNT).select_from(
+    sa.select(messages.c.id)
+    .where(one_of(messages.c.state, UNDELIVERED))
+    .order_by(messages.c.id)
+    .limit(sa.literal_column(str(COUNT_MAX)))
+    .subquery("undelivered")
+)
 # The condition of the index operations_open, word for word: it holds the few rows that are open.
 _OPEN_OPERATIONS = sa.select(
     _COUNT,
