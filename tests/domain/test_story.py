@@ -208,9 +208,9 @@ def test_an_open_payment_ends_the_chain(
     payment_status: PaymentStatus, operation: tuple[OperationStatus, Any] | None, fact: Fact, advice: Advice
 ) -> None:
     payment = build_payment(1, payment_status)
-    operations = (build_operation(payment, operation[0], **operation[1]),) if operation else ()
+    operations = [build_operation(payment, operation[0], **operation[1])] if operation else []
     doubt = build_event(OUTCOME_UNKNOWN, "purchase: no answer within 10 s", payment_id=payment.id)
-    story = tell(build_order(), (payment,), operations, (doubt,))
+    story = tell(build_order(), (payment,), tuple(operations), (doubt,))
     assert story.lines[-1].fact is fact
     assert story.headline.advice is advice
     if fact is Fact.UNKNOWN:
@@ -329,7 +329,7 @@ def test_an_earlier_round_is_told_before_the_current_one() -> None:
 
 def test_money_that_moved_later() -> None:
     payment = build_payment(1, PaymentStatus.CAPTURED)
-    kinds = {
+    kinds: dict[OperationKind, tuple[OperationStatus, Any]] = {
         OperationKind.CAPTURE: (OperationStatus.APPROVED, {}),
         OperationKind.VOID: (OperationStatus.DECLINED, {"reason_code": 466}),
         OperationKind.REFUND: (OperationStatus.UNKNOWN, {"alerted_at": AT}),

@@ -8,7 +8,7 @@ import pytest
 
 from tolem.domain.message import Fault, MessageKind
 from tolem.domain.payment import OperationKind
-from tolem.domain.story import Advice, Fact, Line, Mark, Money, Step, Story
+from tolem.domain.story import Advice, Fact, Line, Mark, Money, Step, Story, Values
 from tolem.i18n import story
 from tolem.i18n.translator import load_translator
 
@@ -32,7 +32,7 @@ def test_nothing_is_without_words(members: type[StrEnum], texts: dict[StrEnum, s
 
 
 def test_a_line_in_three_languages() -> None:
-    values = {"kind": OperationKind.CAPTURE, "amount": Money(123_450, "KZT")}
+    values: Values = {"kind": OperationKind.CAPTURE, "amount": Money(123_450, "KZT")}
     line = Line(Step.MONEY, Mark.DONE, Fact.MOVED, AT, values)
     told = {language: story.tell_line(TRANSLATOR, language, line).text for language in ("en", "ru", "kk")}
     assert told == {
@@ -48,7 +48,7 @@ def test_kinds_with_the_same_name_have_words_of_their_own() -> None:
 
 
 def test_moments_advice_and_quotes() -> None:
-    values = {"due": AT, "number": 2, "message": "m"}
+    values: Values = {"due": AT, "number": 2, "message": "m"}
     line = Line(Step.MESSAGE, Mark.OPEN, Fact.NEXT_TRY_DUE, None, values, Advice.SEND_AGAIN, "100 % <b>")
     told = story.tell_line(TRANSLATOR, "en", line)
     assert told == (
