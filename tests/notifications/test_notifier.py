@@ -87,7 +87,13 @@ class Post(NamedTuple):
         return order
 
     async def commit(
-        self, order: Order, lease: Lease | None = None, kind: MessageKind = MessageKind.SUCCESS, body: bytes = BODIES[1]
+        self,
+        order: Order,
+        lease: Lease | None = None,
+        kind: MessageKind = MessageKind.SUCCESS,
+        body: bytes = BODIES[1],
+        *,
+        wakes: bool = False,
     ) -> Message:
         """A message of the order, stored as a flow would."""
         id, at = self.ids.new(), self.clock.now()
@@ -97,7 +103,7 @@ class Post(NamedTuple):
                 order, kind, body, id=id, payment_id=None, at=at, earlier=history.messages.values(), lease=lease
             )
             assert message is not None
-            return Decision(message, (message,))
+            return Decision(message, (message,), wakes)
 
         return await self.store.change((keys.order_by_id(order.id),), decide)
 
@@ -446,6 +452,16 @@ async def test_a_reset_after_the_body_is_repeated(post: Post) -> None:
         await until(lambda: len(post.results) == 2)
     assert [attempt.status for attempt in await post.list_attempts(message)] == [None, 204]
     assert len(shop.requests) == 2
+
+
+async def test_what_another_process_makes_due_is_sent_at_once(postgres_url: str) -> None:
+    migrate(postgres_url, mode="sandbox")
+    async with open_shop() as shop, open_post(postgres_url) as one, open_post(postgres_url) as other:
+        async with running(other.notifier(poll_seconds=300)):
+            await until(lambda: other.store._engine._listener.is_listening)  # type: ignore[attr-defined]
+            message = await one.commit(await one.store_order(shop.url), wakes=True)
+            await until(lambda: len(other.results) == 1)
+        assert await one.state_of(message) is MessageState.DELIVERED
 
 
 async def test_two_processes_share_the_work(postgres_url: str) -> None:

@@ -21,6 +21,8 @@ class Listener:
     def __init__(self, conninfo: str, channel: str) -> None:
         self._conninfo = conninfo
         self._channel = channel
+        self.is_listening = False
+        """False: what is said is heard later, when connected again."""
         self._callbacks: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -42,12 +44,13 @@ class Listener:
             try:
                 async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
                     await connection.execute(f"LISTEN {self._channel}")
-                    failures = 0
+                    failures, self.is_listening = 0, True
                     self._tell()
                     async for _ in connection.notifies():
                         self._tell()
             except (psycopg.Error, OSError) as error:
                 log.info("listener_reconnects", cause=type(error).__name__)
+            self.is_listening = False
             await asyncio.sleep(RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)])
             failures += 1
 
