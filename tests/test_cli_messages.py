@@ -160,23 +160,21 @@ def test_following(desk: Desk) -> None:
         shop.pay("000000001", APPROVED, receiver.url)
         (first,) = desk.wait_for(lambda all_: bool(all_), "--state", "dead")
         command = [*COMMAND, "messages", "--follow", "--json", *desk.where]
-        follower = subprocess.Popen(
+        with subprocess.Popen(
             command, cwd=desk.cwd, env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, text=True
-        )
-        assert follower.stdout is not None
-        try:
-            line = json.loads(follower.stdout.readline())
-            assert (line["id"], line["state"]) == (first["id"], "dead")
-            receiver.status = 200
-            shop.pay("000000002", APPROVED, receiver.url)
-            line = read_until(follower.stdout, lambda one: one["invoice"] == "000000002" and one["tries"] == 1)
-            assert line["state"] == "delivered"
-            desk.run("redeliver", first["id"])
-            line = read_until(follower.stdout, lambda one: one["id"] == first["id"] and one["tries"] == 2)
-            assert line["state"] == "delivered"
-        finally:
-            follower.terminate()
-            follower.wait()
+        ) as follower:
+            try:
+                line = read_until(follower.stdout, lambda one: one["id"] == first["id"])
+                assert line["state"] == "dead"
+                receiver.status = 200
+                shop.pay("000000002", APPROVED, receiver.url)
+                line = read_until(follower.stdout, lambda one: one["invoice"] == "000000002" and one["tries"] == 1)
+                assert line["state"] == "delivered"
+                desk.run("redeliver", first["id"])
+                line = read_until(follower.stdout, lambda one: one["id"] == first["id"] and one["tries"] == 2)
+                assert line["state"] == "delivered"
+            finally:
+                follower.terminate()
 
 
 def read_until(lines: Any, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
