@@ -128,7 +128,7 @@ async def open_gateway(
     async def find_terms(terminal_id: UUID) -> Terms:
         return terms_of(await directory.get_terminal(terminal_id))
 
-    notifier = Notifier(store, clock, ids, sender, instance, find_terms, on_try=_count_try)
+    notifier = Notifier(store, clock, ids, carrier, instance, find_terms, on_try=_count_try)
     limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds, config.recovery_tries)
     acquiring = Acquiring(store, clock, ids, acquirer, notifier, limits)
     access = Access(store, directory, clock)

@@ -138,7 +138,7 @@ async def test_what_takes_longer_than_the_caller_waits_is_told_and_goes_on(datab
         assert (await caller.pay(await caller.page("000000007"))).state == "approved"
         late = await move(caller, advance_seconds=DAY, wait_seconds=1)
         assert late.status == 504, late.text
-        assert "1 messages" in late.json()["message"]
+        assert "still to do: 1 sending" in late.json()["message"]
         assert late.json()["moving_to"] is not None
         told = await moved(caller, advance_seconds=0)
         assert (told["offset_seconds"], told["moving_to"]) == (DAY, None)

@@ -7,6 +7,7 @@ Every error has `code` (the HTTP status), `message`, which says what to change, 
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,13 +17,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tolem.domain.errors import Overloaded, Refusal, Refused
+from tolem.domain.message import MessageKind
 from tolem.sandbox.clock import SandboxClock
-from tolem.sandbox.faults import FaultWish
+from tolem.sandbox.faults import Corruption, FaultKind, FaultWish
 from tolem.sandbox.state import SharedState, add_fault, remove_faults
 from tolem.sandbox.time_machine import StillWorking, TimeMachine
 from tolem.telemetry import log
 
 BODY_BYTES_MAX = 16 * 1024
+_CHOICES = {"fault": FaultKind, "messages": MessageKind, "how": Corruption}
 WAIT_SECONDS = 120
 WAIT_SECONDS_MAX = 3600
 
@@ -79,7 +82,7 @@ def fault_routes(state: SharedState) -> list[Route]:
         return answer(200, (await state.read()).faults)
 
     async def add(request: Request) -> Response:
-        fault = await add_fault(state, await read_body(request, FaultWish))
+        fault = await add_fault(state, await read_body(request, FaultWish, _CHOICES))
         log.info("fault_made", fault=fault.id, kind=fault.fault)
         return answer(201, fault)
 
@@ -131,8 +134,8 @@ def answer(status: int, body: Any) -> Response:
     )
 
 
-async def read_body(request: Request, kind: type[T]) -> T:
-    """The body as `kind`. Raises Refused, which says what is wrong with it."""
+async def read_body(request: Request, kind: type[T], choices: Mapping[str, type[StrEnum]] | None = None) -> T:
+    """The body as `kind`. Raises Refused, which says what is wrong with it; `choices`: what a field may be."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json":
         raise _refuse("the content type must be application/json", "Content-Type")
@@ -144,8 +147,9 @@ async def read_body(request: Request, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        field = str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else ""
-        raise _refuse(str(error), field) from error
+        field = str(error).rpartition("$.")[2].rstrip("`").partition("[")[0] if "$." in str(error) else ""
+        known = f": use {', '.join(choices[field])}" if choices and field in choices else ""
+        raise _refuse(f"{error}{known}", field) from error
     except msgspec.DecodeError as error:
         raise _refuse(f"the body is no JSON: {error}", "") from error
 

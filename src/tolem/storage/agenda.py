@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from tolem.domain.message import UNDELIVERED
+from tolem.domain.message import MessageState
 from tolem.domain.payment import MONEY_KINDS, OperationStatus
 from tolem.storage.claims import is_first
 from tolem.storage.columns import Instant
@@ -24,8 +24,10 @@ COUNT_MAX = 1_000
 class DueWork(NamedTuple):
     """How much has fallen due and is not done, at most COUNT_MAX of each."""
 
-    messages: int
-    """To be tried, or being tried."""
+    waiting: int
+    """Messages to be tried."""
+    sending: int
+    """Messages that are being tried."""
     rounds: int
     """Past their deadline and open."""
     holds: int
@@ -53,9 +55,9 @@ def _instant(name: str) -> sa.BindParameter[Any]:
     return sa.bindparam(name, type_=Instant)
 
 
-def _is_deliverable() -> sa.ColumnElement[bool]:
+def _is_at(state: MessageState) -> sa.ColumnElement[bool]:
     """A message whose turn it is: an older one of its order would have to end first."""
-    return sa.and_(messages.c.due_at.is_not(None), one_of(messages.c.state, UNDELIVERED), is_first(messages))
+    return sa.and_(one_of(messages.c.state, (state,)), is_first(messages))
 
 
 def _is_releasable() -> sa.ColumnElement[bool]:
@@ -73,7 +75,8 @@ def _is_releasable() -> sa.ColumnElement[bool]:
 
 def _agenda() -> list[tuple[str, sa.Column[Any], sa.ColumnElement[bool]]]:
     return [
-        ("messages", messages.c.due_at, _is_deliverable()),
+        ("waiting", messages.c.due_at, _is_at(MessageState.WAITING)),
+        ("sending", messages.c.due_at, _is_at(MessageState.SENDING)),
         ("rounds", orders.c.deadline_at, is_open_round()),
         ("holds", payments.c.hold_expires_at, _is_releasable()),
     ]
