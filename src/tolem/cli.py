@@ -245,6 +245,7 @@ def terminal_list(as_json: bool, database: str | None) -> None:
 
 
 main.add_command(cli_controls.clock)
+main.add_command(cli_controls.faults)
 main.add_command(cli_sandbox.acquirer_simulator)
 main.add_command(cli_sandbox.ledger)
 main.add_command(cli_money.resolve)

@@ -1,4 +1,4 @@
-"""Commands that play with a sandbox: its clock.
+"""Commands that play with a sandbox: its clock, and faults on the way to shops.
 
 They speak to the running gateway, which does what falls due before it answers. Where none runs they change the database
 itself; `--database` says so from the start.
@@ -9,9 +9,10 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import click
 import msgspec
@@ -19,12 +20,15 @@ import msgspec
 from tolem import console
 from tolem.clock import SystemClock
 from tolem.config import Config
-from tolem.sandbox.state import SandboxState, SharedState
+from tolem.domain.message import MessageKind
+from tolem.sandbox.faults import Corruption, FaultKind, FaultWish
+from tolem.sandbox.state import SandboxState, SharedState, add_fault, remove_faults
 from tolem.sandbox.time_machine import jump
 from tolem.storage import keys
 from tolem.storage.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 WAIT_SECONDS = 600
@@ -99,6 +103,116 @@ def clock_advance(duration: timedelta, url: str | None, database: str | None, as
     _show(told, as_json)
 
 
+@click.group(invoke_without_command=True)
+@_where
+@click.pass_context
+def faults(context: click.Context, url: str | None, database: str | None, as_json: bool) -> None:
+    """List the faults that a sandbox makes on the way to shops, or change them."""
+    if context.invoked_subcommand is not None:
+        if url or database or as_json:
+            raise click.UsageError(f"put the options behind {context.invoked_subcommand}")
+        return
+    _show_faults(_ask_or_do(url, database, "GET", "/sandbox/faults", None, _read_faults), as_json)
+
+
+@faults.command("add")
+@click.argument("fault", type=click.Choice([kind.value for kind in FaultKind]))
+@click.option("--invoice", help="Only the order of this invoice.")
+@click.option("--terminal", type=click.UUID, help="Only messages of this terminal.")
+@click.option(
+    "--message",
+    "messages",
+    multiple=True,
+    type=click.Choice([kind.value for kind in MessageKind]),
+    help="Only these. May be repeated.",
+)
+@click.option("--percent", type=int, help="So many of a hundred are met. [default: 100]")
+@click.option("--seed", type=int, help="Makes the same run again. [default: drawn]")
+@click.option("--tries", type=int, help="lose, lose_answer, repeat, corrupt: the first so many tries. [default: 1]")
+@click.option("--seconds", type=int, help="delay, reorder: how long a message is held. [default: 60]")
+@click.option("--times", type=int, help="repeat: how often the shop gets it. [default: 2]")
+@click.option(
+    "--how", type=click.Choice([how.value for how in Corruption]), help="corrupt: how bytes change. [default: drawn]"
+)
+@_where
+def faults_add(fault: str, url: str | None, database: str | None, as_json: bool, **options: Any) -> None:
+    """Make a fault.
+
+    \b
+    lose           the try never reaches the shop
+    lose_answer    the shop gets it, and its answer never arrives
+    delay          the message sets out later
+    repeat         the shop gets the try several times
+    reorder        newer messages go first
+    corrupt        the shop gets other bytes than were sent
+    after_return   the browser is back before the notification
+    before_return  the notification is there before the browser
+    """
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    wish = {"fault": fault} | {name: str(value) if name == "terminal" else value for name, value in given.items()}
+
+    async def add(state: SharedState) -> Any:
+        return await add_fault(state, msgspec.convert(wish, FaultWish))
+
+    _show_faults([_ask_or_do(url, database, "POST", "/sandbox/faults", wish, add)], as_json)
+
+
+@faults.command("remove")
+@click.argument("fault_ids", nargs=-1, metavar="ID…")
+@click.option("--all", "is_all", is_flag=True, help="All of them.")
+@_where
+def faults_remove(
+    fault_ids: tuple[str, ...], is_all: bool, url: str | None, database: str | None, as_json: bool
+) -> None:
+    """End faults."""
+    if is_all == bool(fault_ids):
+        raise click.UsageError("name faults, or say --all")
+    left: Any = []
+    for fault_id in fault_ids or (None,):
+        path = f"/sandbox/faults/{quote(fault_id, safe='')}" if fault_id else "/sandbox/faults"
+
+        async def remove(state: SharedState, fault_id: str | None = fault_id) -> Any:
+            return (await remove_faults(state, fault_id)).faults
+
+        left = _ask_or_do(url, database, "DELETE", path, None, remove)
+    _show_faults(left, as_json)
+
+
+async def _read_faults(state: SharedState) -> Any:
+    return (await state.read()).faults
+
+
+def _ask_or_do(
+    url: str | None,
+    database: str | None,
+    method: str,
+    path: str,
+    body: Any,
+    work: Callable[[SharedState], Coroutine[Any, Any, Any]],
+) -> Any:
+    """What the gateway answers; where none runs, what `work` on the database comes to, as JSON has it."""
+    config = load_sandbox(database)
+    told = None if database else ask_gateway(config, url, method, path, body)
+    if told is None:
+        need_no_url(url)
+        told = msgspec.to_builtins(with_state(config, work))
+    return told
+
+
+def _show_faults(found: Sequence[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        return
+    for fault in found:
+        words = [f"{fault['id']:4} {fault['fault']:13}"]
+        for name, value in fault.items():
+            if name not in ("id", "fault"):
+                words.append(f"{name} {', '.join(value) if isinstance(value, list) else value}")
+        click.echo("  ".join(words))
+    if not found:
+        click.echo("no faults")
+
+
 def load_sandbox(database: str | None) -> Config:
     """The settings in force; production ends the command."""
     config = console.load({"database": database})
@@ -154,15 +268,14 @@ def need_no_url(url: str | None) -> None:
         raise click.ClickException(f"nobody listens at {url}: start tolem serve, or leave --url out")
 
 
-def with_state(config: Config, work: Callable[[SharedState], Any]) -> SandboxState:
+def with_state(config: Config, work: Callable[[SharedState], Coroutine[Any, Any, T]]) -> T:
     """Runs `work` on the state that the sandbox's processes share, in the database itself."""
 
-    async def run(store: Store) -> SandboxState:
+    async def run(store: Store) -> T:
         mode = await store.find(keys.setting_by_name("mode"))
         if mode is None or mode.value != "sandbox":
             raise click.ClickException("this is for a sandbox only, and the database is none")
-        state: SandboxState = await work(SharedState(store))
-        return state
+        return await work(SharedState(store))
 
     return console.with_store(config, run)
 
