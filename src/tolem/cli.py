@@ -172,6 +172,14 @@ def terminal() -> None:
     """Terminals: points of sale, and the settings of their payments."""
 
 
+def _parse_seconds(text: str) -> int:
+    return int(cli_controls.parse_duration(text).total_seconds())
+
+
+def _parse_gaps(text: str) -> tuple[int, ...]:
+    return tuple(_parse_seconds(part) for part in text.split(","))
+
+
 def _terminal_options(command: F) -> F:
     for option in reversed(
         (
@@ -188,6 +196,23 @@ def _terminal_options(command: F) -> F:
             click.option(
                 "--seed-bodies/--full-bodies", default=None, help="Notifications with the sample's fields only."
             ),
+            click.option(
+                "--notify-gaps",
+                type=_parse_gaps,
+                metavar="LIST",
+                help="Time before each try to notify. [default: 0,5s,5m,30m,2h,5h,10h,14h,20h,24h]",
+            ),
+            click.option("--notify-jitter-percent", type=int, help="A try may be later by this much. [default: 10]"),
+            click.option("--notify-connect-seconds", type=int, help="Of a try, to connect in. [default: 5]"),
+            click.option("--notify-whole-seconds", type=int, help="Of a try, in all. [default: 15]"),
+            click.option(
+                "--notify-retry-after-max",
+                "notify_retry_after_max_seconds",
+                type=_parse_seconds,
+                metavar="DURATION",
+                help="Longest wait that an answer may ask for. [default: 24h]",
+            ),
+            click.option("--notify-response-bytes", type=int, help="What is kept of an answer. [default: 2048]"),
             _DATABASE,
             _JSON,
         )

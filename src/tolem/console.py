@@ -89,9 +89,10 @@ def show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
     for index, row in enumerate(rows):
         if index:
             click.echo()
+        width = max(map(len, row), default=0)
         for name, value in row.items():
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            click.echo(f"{name.replace('_', '-'):18} {shown}")
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            click.echo(f"{name.replace('_', '-'):{width}} {shown}")
     if not rows:
         click.echo("none")
 
