@@ -76,7 +76,7 @@ class Redelivery:
                 detail=f"{message_id} {who[:WHO_CHARS_MAX]}",
                 at=now,
             )
-            return Decision(again, (again, event))
+            return Decision(again, (again, event), wakes=not after)
 
         message = await self._store.change((keys.message_by_id(message_id),), decide)
         self._wake()
