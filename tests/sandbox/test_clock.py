@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -16,10 +18,12 @@ from tests.flows.test_operations import paid_till
 from tests.gateway import Answer, Caller, PatientCaller, ShopServer, running_gateway, running_shop
 from tolem.bootstrap import Gateway
 from tolem.domain.payment import PaymentStatus
+from tolem.notifications.terms import DEFAULT_TERMS
 from tolem.sandbox.state import STATE_NAME, SandboxState
+from tolem.sandbox.time_machine import GATHER
 from tolem.storage.migrate import migrate
 from tolem.storage.open import open_store
-from tolem.storage.schema import Setting, access_tokens, pages, tolem_schema
+from tolem.storage.schema import Setting, access_tokens, attempts, pages, tolem_schema
 from tolem.storage.store import Decision
 
 JSON = {"content-type": "application/json"}
@@ -73,18 +77,31 @@ async def test_a_moved_clock_stays_moved_over_a_restart(database_url: str) -> No
 
 
 async def test_the_whole_schedule_of_a_shop_that_is_down_for_three_days(database_url: str) -> None:
-    async with sandbox(database_url) as (_, caller, shop):
+    async with sandbox(database_url) as (gateway, caller, shop):
         shop.status = 503
-        path = await caller.page("000000001")
-        assert (await caller.pay(path)).state == "approved"
-        start = instant((await clock(caller))["now"])
-        told = await moved(caller, advance_seconds=3 * DAY)
-        assert instant(told["now"]) >= start + timedelta(days=3)
-        assert len(shop.received) == 9
-        assert len(set(shop.bodies)) == 1
+        assert (await caller.pay(await caller.page("000000001"))).state == "approved"
+        began = time.monotonic()
+        await moved(caller, advance_seconds=3 * DAY)
+        assert len(shop.received) == 9  # the tenth is due after 75 hours and a half
         shop.status = 200
-        await moved(caller, advance_seconds=DAY)
+        told = await moved(caller, advance_seconds=DAY)
+        took_seconds = time.monotonic() - began
+        assert told["offset_seconds"] == 4 * DAY
         assert len(shop.received) == 10
+        assert len(set(shop.bodies)) == len({headers["webhook-id"] for headers in shop.headers}) == 1
+
+        tries = await gateway.store.select(sa.select(*attempts.columns).order_by(attempts.c.number))
+        assert [attempt.status for attempt in tries] == [503] * 9 + [200]
+        for number, (before, after) in enumerate(pairwise(tries), start=1):
+            gap = DEFAULT_TERMS.gaps[number]
+            late = GATHER + timedelta(seconds=took_seconds)
+            assert gap <= after.at - before.at <= gap * (1 + DEFAULT_TERMS.jitter_share) + late, number
+        # the signature's time is real, or the shop would refuse a notification from the future
+        stamps = [int(headers["webhook-timestamp"]) for headers in shop.headers]
+        assert max(stamps) - min(stamps) <= took_seconds + 1
+        assert abs(stamps[-1] - time.time()) < took_seconds + 5
+        assert took_seconds < 5
+
         await moved(caller, advance_seconds=30 * DAY)
         assert len(shop.received) == 10
 
