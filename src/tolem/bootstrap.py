@@ -20,11 +20,14 @@ from tolem.flows.checkout import Checkout
 from tolem.flows.directory import Directory
 from tolem.flows.expiry import Expiry
 from tolem.flows.holds import Holds
+from tolem.flows.inspection import Inspection
 from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
+from tolem.flows.redelivery import Redelivery
 from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
+from tolem.i18n import story
 from tolem.i18n.translator import load_translator
 from tolem.ids import Ids
 from tolem.notifications.notifier import PER_HOST, Notifier
@@ -54,6 +57,7 @@ from tolem.telemetry import (
 from tolem.web.api import api_routes
 from tolem.web.app import Edge
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
+from tolem.web.messages import message_routes
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
 from tolem.web.public import Readiness, build_public
@@ -149,6 +153,8 @@ async def open_gateway(
     expiry = Expiry(store, directory, clock, acquiring, notifier)
     holds = Holds(store, clock, operations)
     guarded = controls.join(notifier, steps=(expiry.step, holds.step), purge=expiry.purge) if controls else ()
+    inspection = Inspection(store, directory, clock)
+    redelivery = Redelivery(store, clock, ids, notifier.wake)
     pages = Pages(load_translator(), sandbox=config.is_sandbox)
     edge = Edge(
         TokenEndpoint(tokens),
@@ -158,7 +164,10 @@ async def open_gateway(
         build_public(
             lambda: _readiness(store, clock),
             config.sandbox_password,
-            api_routes(access, Statuses(store, access), operations),
+            (
+                *api_routes(access, Statuses(store, access), operations),
+                *message_routes(access, inspection, redelivery, load_translator(story.CATALOGUE)),
+            ),
             guarded,
         ),
     )

@@ -241,8 +241,7 @@ def _finder(
 ) -> Find:
     async def of_order(limit: int) -> list[Message]:
         order = await desk.inspection.get_order(invoice or "", _only(terminal_id))
-        found = await desk.inspection.list_messages_of_order(order)
-        return [m for m in found if m.state in states and (since is None or m.created_at >= since)][:limit]
+        return (await desk.inspection.page_of_order(order, states=states, since=since, limit=limit)).messages
 
     async def of_all(limit: int) -> list[Message]:
         found: list[Message] = []

@@ -76,7 +76,7 @@ async def test_the_whole_chain_of_a_paid_order(database_url: str) -> None:
             Fact.COMPOSED,
             Fact.TRY_DELIVERED,
         ]
-        (message,) = await scene.inspection.list_messages_of_order(await scene.inspection.get_order(invoice))
+        (message,) = (await scene.inspection.page_of_order(await scene.inspection.get_order(invoice))).messages
         shown = await scene.inspection.get_message(message.id)
         (attempt,) = shown.delivery.attempts
         assert shown.order.invoice_id == invoice

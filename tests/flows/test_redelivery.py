@@ -38,11 +38,11 @@ async def paid_message(scene: Scene, invoice: str, state: MessageState) -> Messa
     order = await scene.inspection.get_order(invoice)
 
     async def is_there() -> bool:
-        (message,) = await scene.inspection.list_messages_of_order(order)
+        (message,) = (await scene.inspection.page_of_order(order)).messages
         return message.state is state and message.tries == 1
 
     await eventually(is_there)
-    (message,) = await scene.inspection.list_messages_of_order(order)
+    (message,) = (await scene.inspection.page_of_order(order)).messages
     return message
 
 

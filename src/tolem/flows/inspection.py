@@ -96,22 +96,39 @@ class Inspection:
         *,
         states: Collection[MessageState] = tuple(MessageState),
         since: datetime | None = None,
-        before: UUID = NEWEST,
+        before: UUID | None = None,
         limit: int = PAGE_MAX,
     ) -> MessagePage:
-        """At most `limit` messages of `terminals` (None: all), newest first, older than the message `before`.
+        """At most `limit` messages of `terminals` (None: all), newest first; with `before` only those older than it.
 
         A page may be short, even empty, and still have a next one: each looks at a bounded number of rows.
         """
         wanted = [Wanted(frozenset(states), terminal_id, since) for terminal_id in (terminals or ())]
         if terminals is None:
             wanted = [Wanted(frozenset(states), None, since)]
-        pages = [await inspection.list_messages(self._store, one, before=before, limit=limit) for one in wanted]
+        pages = [
+            await inspection.list_messages(self._store, one, before=before or NEWEST, limit=limit) for one in wanted
+        ]
         return _merge(pages, limit)
 
-    async def list_messages_of_order(self, order: Order) -> list[Message]:
-        """All of one order, newest first."""
-        return (await inspection.list_messages_of_order(self._store, order.id))[::-1]
+    async def page_of_order(
+        self,
+        order: Order,
+        *,
+        states: Collection[MessageState] = tuple(MessageState),
+        since: datetime | None = None,
+        before: UUID | None = None,
+        limit: int = PAGE_MAX,
+    ) -> MessagePage:
+        """The same of one order."""
+        found = [
+            message
+            for message in (await inspection.list_messages_of_order(self._store, order.id))[::-1]
+            if message.state in states
+            and (since is None or message.created_at >= since)
+            and (before is None or message.id < before)
+        ]
+        return MessagePage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
     async def describe(self, messages: Iterable[Message]) -> list[ListedMessage]:
         """Messages with what a list says of them."""

@@ -20,7 +20,6 @@ from tolem.domain.message import Message, MessageKind, MessageState
 from tolem.flows.inspection import Inspection
 from tolem.ids import Ids
 from tolem.storage import keys
-from tolem.storage.inspection import NEWEST
 from tolem.storage.store import Decision, Store
 
 WHO_CHARS_MAX = 200
@@ -97,19 +96,20 @@ class Redelivery:
         The memory that it takes does not grow with their bodies: it remembers only where the pages of the list begin.
         """
 
-        async def read(before: UUID) -> tuple[list[Message], UUID | None]:
+        async def read(before: UUID | None) -> tuple[list[Message], UUID | None]:
             return await inspection.list_messages(terminals, states=states, since=since, before=before, limit=PAGE)
 
-        starts: list[UUID] = []
-        start: UUID | None = NEWEST
-        while start is not None:
+        starts: list[UUID | None] = []
+        start: UUID | None = None
+        while start is not None or not starts:
             starts.append(start)
             _, start = await read(start)
         total = Resent(0, 0)
-        end = UUID(int=0)
+        end: UUID | None = None
         for start in reversed(starts):
             messages, _ = await read(start)
-            ids = [message.id for message in reversed(messages) if message.id >= end]  # the others had their turn
+            # those that are older than the page's end had their turn
+            ids = [message.id for message in reversed(messages) if end is None or message.id >= end]
             end = start
             for first in range(0, len(ids), AT_ONCE):
                 done = await asyncio.gather(*(self._try(one, who) for one in ids[first : first + AT_ONCE]))

@@ -37,6 +37,11 @@ async def list_webhook_secrets(store: Store) -> list[WebhookSecrets]:
     return await store.select(_WEBHOOK_SECRETS)
 
 
+async def list_terminal_ids(store: Store, merchant_id: UUID) -> tuple[UUID, ...]:
+    """Of one merchant, oldest first."""
+    return tuple(row[0] for row in await store.select(_TERMINALS_OF_MERCHANT, merchant_id=merchant_id))
+
+
 class BookedOperation(NamedTuple):
     """An operation with what its order and payment say of it."""
 
@@ -128,6 +133,11 @@ async def summarize_open_operations(store: Store) -> OpenOperations:
 _MERCHANTS = sa.select(*merchants.columns).order_by(merchants.c.created_at, merchants.c.id)
 _TERMINALS = sa.select(*terminals.columns).order_by(terminals.c.created_at, terminals.c.id)
 _WEBHOOK_SECRETS = sa.select(*webhook_secrets.columns).order_by(webhook_secrets.c.terminal_id)
+_TERMINALS_OF_MERCHANT = (
+    sa.select(terminals.c.id)
+    .where(terminals.c.merchant_id == sa.bindparam("merchant_id", type_=Id))
+    .order_by(terminals.c.id)
+)
 _ORDER_OF_PAYMENT = sa.select(payments.c.order_id).where(payments.c.id == sa.bindparam("payment_id", type_=Id))
 _ORDER_OF_OPERATION = sa.select(operations.c.order_id).where(operations.c.id == sa.bindparam("operation_id", type_=Id))
 _INVOICE_OF_ORDER = sa.select(orders.c.invoice_id, orders.c.currency).where(

@@ -1,15 +1,63 @@
-"""Messages as tolem's own calls tell them (docs/inspector.md): the bank has nothing of the kind.
+"""Messages as tolem's own calls ask for them and tell them (docs/inspector.md): the bank has nothing of the kind.
 
 Called by the merchant API, the command line and the sandbox's page. Instants are RFC 3339 in UTC. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from tolem.domain.message import UNDELIVERED, Attempt, Message
+from tolem.domain.errors import Refusal, Refused
+from tolem.domain.message import UNDELIVERED, Attempt, Message, MessageState
 
-HEADER_SEPARATOR = ": "
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 200
+_HEADER_SEPARATOR = ": "
+_UNDELIVERED = "undelivered"
+
+
+class MessageQuery(NamedTuple):
+    """What a list is asked for."""
+
+    states: tuple[MessageState, ...]
+    terminal_id: UUID | None
+    invoice_id: str
+    """Empty: of every order."""
+    since: datetime | None
+    before: UUID | None
+    """The cursor: None for the first page."""
+    limit: int
+
+
+def parse_query(fields: Mapping[str, str]) -> MessageQuery:
+    """The fields of a query string: `state` (several with commas), `terminal`, `invoice`, `since`, `cursor`, `limit`.
+
+    Raises Refused for what is malformed and for a field that is not known.
+    """
+    known = ("state", "terminal", "invoice", "since", "cursor", "limit")
+    for name in fields:
+        if name not in known:
+            raise _refuse(f"{name[:40]!r} is not known here; known are {', '.join(known)}", name)
+    return MessageQuery(
+        states=_parse_states(fields.get("state", "")),
+        terminal_id=parse_id(fields["terminal"], "terminal") if fields.get("terminal") else None,
+        invoice_id=fields.get("invoice", ""),
+        since=_parse_since(fields.get("since", "")),
+        before=parse_id(fields["cursor"], "cursor") if fields.get("cursor") else None,
+        limit=_parse_limit(fields.get("limit", "")),
+    )
+
+
+def parse_id(text: str, field: str) -> UUID:
+    """A UUID in its usual form. Raises Refused."""
+    try:
+        parsed = UUID(text)
+    except ValueError:
+        parsed = None
+    if parsed is None or str(parsed) != text.lower():
+        raise _refuse(f"{field} must be a UUID, such as 01a20cb1-92c8-7a9f-a0b7-011581fdf5a7", field)
+    return parsed
 
 
 def describe_message(message: Message, invoice_id: str, last: Attempt | None) -> dict[str, Any]:
@@ -57,7 +105,7 @@ def describe_delivery(message: Message, invoice_id: str, attempts: Sequence[Atte
 
 def list_headers(attempt: Attempt) -> list[list[str]]:
     """The header lines that were sent, as pairs of name and value."""
-    pairs = [line.partition(HEADER_SEPARATOR) for line in attempt.headers.splitlines()]
+    pairs = [line.partition(_HEADER_SEPARATOR) for line in attempt.headers.splitlines()]
     return [[name, value] for name, _, value in pairs]
 
 
@@ -68,3 +116,40 @@ def read_text(octets: bytes) -> str:
 
 def _instant(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _parse_states(text: str) -> tuple[MessageState, ...]:
+    states: list[MessageState] = []
+    for name in filter(None, text.split(",")):
+        if name == _UNDELIVERED:
+            states += UNDELIVERED
+        elif name in MessageState.__members__.values():
+            states.append(MessageState(name))
+        else:
+            known = ", ".join((*MessageState, _UNDELIVERED))
+            raise _refuse(f"state {name[:40]!r} is not known; known are {known}", "state")
+    return tuple(dict.fromkeys(states)) or tuple(MessageState)
+
+
+def _parse_since(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+        if instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise _refuse("since must be an instant with its offset, such as 2026-11-24T09:30:00Z", "since")
+
+
+def _parse_limit(text: str) -> int:
+    if not text:
+        return LIMIT_DEFAULT
+    if text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= LIMIT_MAX:
+        return int(text)
+    raise _refuse(f"limit must be 1 to {LIMIT_MAX}", "limit")
+
+
+def _refuse(message: str, field: str) -> Refused:
+    return Refused(Refusal.INVALID_REQUEST, message, field)
