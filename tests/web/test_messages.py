@@ -6,7 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-
 from tests.gateway import PatientCaller, eventually, running_gateway, running_shop
 from tests.gateway import ShopServer as Receiver
 from tests.merchant_api import ShopServer, assert_error, service, stranger
