@@ -18,5 +18,5 @@ PAGES = Pages(load_translator(), sandbox=True)
 def quicken(set_attribute: Callable[[object, str, object], None]) -> None:
     """`set_attribute`: setattr, or a test's monkeypatch."""
     set_attribute(worker, "STEP_SECONDS", STEP_SECONDS)
-    set_attribute(bootstrap, "load_translator", lambda: None)
+    set_attribute(bootstrap, "load_translator", lambda *_: None)
     set_attribute(bootstrap, "Pages", lambda _translator, *, sandbox: PAGES)
