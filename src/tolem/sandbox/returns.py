@@ -25,6 +25,7 @@ from tolem.storage import keys
 from tolem.storage.store import Decision, Store
 
 PAGE_PREFIX = "/pay/"
+RETURN_FAULTS = (FaultKind.AFTER_RETURN, FaultKind.BEFORE_RETURN)
 HOLD_SECONDS_MAX = 20.0
 """So long a result page waits for its notification (real time)."""
 LOOK_SECONDS = 0.02
@@ -42,9 +43,7 @@ class ReturnWatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers as `app` does, later if a fault says so."""
-        kinds = {fault.fault for fault in self._state.current.faults}
-        is_page = scope["type"] == "http" and scope["path"].startswith(PAGE_PREFIX)
-        if not is_page or kinds.isdisjoint((FaultKind.AFTER_RETURN, FaultKind.BEFORE_RETURN)):
+        if not any(fault.fault in RETURN_FAULTS for fault in self._state.current.faults) or not _is_page(scope):
             await self._app(scope, receive, send)
             return
         answered: list[Message] = []
@@ -53,9 +52,7 @@ class ReturnWatch:
             answered.append(message)
 
         await self._app(scope, receive, keep)
-        page_id = scope["path"].removeprefix(PAGE_PREFIX)
-        if scope["method"] == "GET" and "/" not in page_id:
-            await self._await_order_of_return(hash_secret_address(page_id))
+        await self._await_order_of_return(hash_secret_address(scope["path"].removeprefix(PAGE_PREFIX)))
         for message in answered:
             await send(message)
 
@@ -102,3 +99,10 @@ class ReturnWatch:
             return Decision(None, (replace(record, due_at=due_at),))
 
         await self._store.change((keys.message_by_id(message.id),), decide)
+
+
+def _is_page(scope: Scope) -> bool:
+    """A browser asks for a payment page."""
+    if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith(PAGE_PREFIX):
+        return False
+    return "/" not in scope["path"].removeprefix(PAGE_PREFIX)

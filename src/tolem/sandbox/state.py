@@ -122,15 +122,18 @@ class SharedState:
                 listener(state)
 
     async def _follow(self) -> None:
-        quick = 0
+        quick, is_readable = 0, True
         while not self._stopping.is_set():
             before = self.current.version
             try:
                 await self.read()
                 if self._has_others and self._told < self.current.version:
                     await self._tell_version()
+                is_readable = True
             except Exception as error:
-                log.warning("sandbox_state_unread", cause=type(error).__name__)
+                if is_readable:  # once: the database may be away for long
+                    log.warning("sandbox_state_unread", exc_info=error)
+                is_readable = False
             quick = QUICK_LOOKS if self.current.version > before else max(0, quick - 1)
             with suppress(TimeoutError):
                 async with asyncio.timeout(QUICK_LOOK_SECONDS if quick else LOOK_SECONDS):
