@@ -15,10 +15,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.flows.test_operations import paid_till
-from tests.gateway import Answer, Caller, PatientCaller, ShopServer, running_gateway, running_shop
+from tests.gateway import Answer, Caller, PatientCaller, ShopServer, eventually, running_gateway, running_shop
 from tolem.bootstrap import Gateway
 from tolem.domain.payment import PaymentStatus
 from tolem.notifications.terms import DEFAULT_TERMS
+from tolem.sandbox import state
 from tolem.sandbox.state import STATE_NAME, SandboxState
 from tolem.sandbox.time_machine import GATHER
 from tolem.storage.migrate import migrate
@@ -266,6 +267,26 @@ async def test_a_process_that_is_gone_is_not_waited_for(postgres_url: str) -> No
             await moved(Caller(one.app), advance_seconds=1)
         async with asyncio.timeout(5):
             await moved(Caller(one.app), advance_seconds=1)
+
+
+async def test_a_process_that_hangs_is_told(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "PATIENCE_SECONDS", 0.3)
+    async with running_gateway(postgres_url) as gateway:
+        caller = Caller(gateway.app)
+        hanging = await open_store(postgres_url, schema=tolem_schema, instance=99)  # alive: it holds its lock
+        seen = Setting(name=f"{state.FOLLOWER_PREFIX}99", value="0")
+        await hanging.change((), lambda: Decision(None, (seen,)))
+        late = await move(caller, advance_seconds=60)
+        assert late.status == 503
+        assert "another process has not followed" in late.json()["message"]
+        await hanging.close()
+        # it was stored all the same, and goes on once that process is gone
+        await eventually(lambda: _is_moved(caller, 60))
+
+
+async def _is_moved(caller: Caller, seconds: int) -> bool:
+    answer = await move(caller, advance_seconds=0)
+    return answer.status == 200 and answer.json()["offset_seconds"] == seconds
 
 
 async def test_a_move_whose_process_died_is_not_finished_by_the_next_one(database_url: str) -> None:
