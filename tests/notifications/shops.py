@@ -47,6 +47,16 @@ def raw(data: bytes) -> Behaviour:
     return behave
 
 
+def raw_open(data: bytes) -> Behaviour:
+    """These bytes; the connection stays open."""
+
+    async def behave(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    return behave
+
+
 async def hang(_writer: asyncio.StreamWriter) -> None:
     """Never answers."""
     await asyncio.Event().wait()
@@ -99,6 +109,8 @@ class Shop:
         self.behaviours = list(behaviours)
         self.requests: list[Request] = []
         self.url = ""
+        self.on_connection: Callable[[], object] = lambda: None
+        """Called with each new connection, before anything is read."""
         self._connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -116,6 +128,7 @@ class Shop:
         self._writers.add(writer)
         self._connections += 1
         number = self._connections
+        self.on_connection()
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
