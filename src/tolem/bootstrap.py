@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tolem.acquirers.base import Acquirer
@@ -24,6 +25,7 @@ from tolem.flows.inspection import Inspection
 from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
 from tolem.flows.redelivery import Redelivery
+from tolem.flows.replay import Replay
 from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
@@ -57,6 +59,7 @@ from tolem.telemetry import (
 from tolem.web.api import api_routes
 from tolem.web.app import Edge
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
+from tolem.web.inspector import Inspector
 from tolem.web.messages import message_routes
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
@@ -77,6 +80,13 @@ class Gateway(NamedTuple):
     secrets: WebhookSecretKeeper
     controls: Controls | None
     """A sandbox's."""
+    inspector: Inspector | None
+    """A sandbox's."""
+
+    def end_streams(self) -> None:
+        """Ends the answers that have no end of their own; what is asked for is still answered."""
+        if self.inspector is not None:
+            self.inspector.close()
 
     async def close(self, seconds: float = 2.0) -> None:
         """Finishes what runs, stores it, closes every connection."""
@@ -152,9 +162,15 @@ async def open_gateway(
     )
     expiry = Expiry(store, directory, clock, acquiring, notifier)
     holds = Holds(store, clock, operations)
-    guarded = controls.join(notifier, steps=(expiry.step, holds.step), purge=expiry.purge) if controls else ()
     inspection = Inspection(store, directory, clock)
     redelivery = Redelivery(store, clock, ids, notifier.wake)
+    story_texts = load_translator(story.CATALOGUE)
+    inspector: Inspector | None = None
+    guarded: tuple[Route, ...] = ()
+    if controls is not None:
+        inspector = Inspector(inspection, Replay(inspection, redelivery), clock, story_texts)
+        steps = (expiry.step, holds.step)
+        guarded = (*controls.join(notifier, steps=steps, purge=expiry.purge), *inspector.routes())
     pages = Pages(load_translator(), sandbox=config.is_sandbox)
     edge = Edge(
         TokenEndpoint(tokens),
@@ -166,7 +182,7 @@ async def open_gateway(
             config.sandbox_password,
             (
                 *api_routes(access, Statuses(store, access), operations),
-                *message_routes(access, inspection, redelivery, load_translator(story.CATALOGUE)),
+                *message_routes(access, inspection, redelivery, story_texts),
             ),
             guarded,
         ),
@@ -174,7 +190,7 @@ async def open_gateway(
     worker = Worker(Recovery(acquiring, directory), expiry, holds, notifier)
     worker.start()
     app = controls.watch(edge) if controls else edge
-    return Gateway(app, store, acquirer, notifier, acquiring, worker, sender, secrets, controls)
+    return Gateway(app, store, acquirer, notifier, acquiring, worker, sender, secrets, controls, inspector)
 
 
 def check_start(config: Config) -> None:

@@ -302,7 +302,11 @@ async def _serve(config: Config) -> None:
 
     try:
         await server.serve_apps(
-            [(gateway.app, listener)], stopping, trusted_proxies=config.trusted_proxies, on_started=announce
+            [(gateway.app, listener)],
+            stopping,
+            trusted_proxies=config.trusted_proxies,
+            on_started=announce,
+            on_stopping=gateway.end_streams,
         )
     finally:
         await gateway.close()
@@ -331,14 +335,20 @@ async def _demo(config: Config) -> None:
     async def announce() -> None:
         click.echo(
             f"\n  The demo shop is open:   {shop_url}\n"
-            f"  The gateway answers at:  {gateway_url}\n\n"
+            f"  The gateway answers at:  {gateway_url}\n"
+            f"  What happens, live:      {gateway_url}/sandbox\n\n"
             "  Pay with card 4405639704015096, any future expiry, any three digits: approved.\n"
             "  With card 4003032704547597 the payment is declined.\n\n"
             "  Ctrl-C ends both.\n"
         )
 
     try:
-        await server.serve_apps([(gateway.app, listener), (shop, shop_listener)], stopping, on_started=announce)
+        await server.serve_apps(
+            [(gateway.app, listener), (shop, shop_listener)],
+            stopping,
+            on_started=announce,
+            on_stopping=gateway.end_streams,
+        )
     finally:
         await gateway.close()
 

@@ -216,7 +216,8 @@ class _Teller:
         """Where the chain of an open order ends: at what is waited for, or what went wrong."""
         if self._is_paying:
             steps = (Step.AUTHENTICATION, Step.AUTHORIZATION)
-            return next(line for line in reversed(lines) if line.step in steps and line.mark is not Mark.DONE)
+            open_links = (line for line in reversed(lines) if line.step in steps and line.mark is not Mark.DONE)
+            return next(open_links, lines[-1])  # its records may have been read a moment apart
         return next((line for line in lines if line.fact is Fact.PAGE_REFUSED), lines[-1])
 
     def _sum_up(self, fact: Fact, end: Line) -> Line:

@@ -6,7 +6,7 @@ them; what belongs to others is told like what does not exist.
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from tolem.clock import Clock
@@ -34,6 +34,17 @@ class ListedMessage(NamedTuple):
     invoice_id: str
     last: Attempt | None
     """Its latest try."""
+
+
+class WatchedOrder(NamedTuple):
+    """An order that something happened to lately."""
+
+    shop: str
+    """Name of its terminal."""
+    trace: Trace
+    story: Story
+    touched_at: datetime
+    """When the last of it happened, business time."""
 
 
 class InspectedMessage(NamedTuple):
@@ -141,6 +152,28 @@ class Inspection:
             for message in messages
         ]
 
+    async def list_recent(self) -> list[WatchedOrder]:
+        """The orders that something happened to lately, the latest first."""
+        recent = await inspection.read_recent(self._store)
+        attempts, now = _group(recent.attempts, "message_id"), self._clock.now()
+        by_order = {name: _group(getattr(recent, name), "order_id") for name in _PARTS}
+        watched = []
+        for order in recent.orders:
+            payments, operations, events, messages = (by_order[name].get(order.id, ()) for name in _PARTS)
+            terminal = await self._directory.get_terminal(order.terminal_id)
+            deliveries = tuple(Delivery(message, attempts.get(message.id, ())) for message in messages)
+            trace = Trace(order, payments, operations, events, deliveries, terminal.attempts_max)
+            watched.append(_watch(trace, terminal.name, now))
+        return sorted(watched, key=lambda one: (one.touched_at, one.trace.order.id), reverse=True)
+
+    async def watch_order(self, order_id: UUID) -> WatchedOrder:
+        """One order in the same way. Raises Refused."""
+        history = await self._store.find(keys.order_by_id(order_id))
+        if history is None:
+            raise Refused(Refusal.NOT_FOUND, f"there is no order {order_id}", "id")
+        terminal = await self._directory.get_terminal(history.order.terminal_id)
+        return _watch(await self._trace(history), terminal.name, self._clock.now())
+
     async def _trace(self, history: OrderHistory) -> Trace:
         order = history.order
         messages = await inspection.list_messages_of_order(self._store, order.id)
@@ -157,6 +190,28 @@ class Inspection:
             ),
             attempts_max=terminal.attempts_max,
         )
+
+
+_PARTS = ("payments", "operations", "events", "messages")
+
+
+def _group(records: Iterable[Any], name: str) -> dict[UUID, tuple[Any, ...]]:
+    """Records by the id that they name."""
+    groups: dict[UUID, list[Any]] = {}
+    for record in records:
+        groups.setdefault(getattr(record, name), []).append(record)
+    return {key: tuple(group) for key, group in groups.items()}
+
+
+def _watch(trace: Trace, shop: str, now: datetime) -> WatchedOrder:
+    return WatchedOrder(shop, trace, tell_story(trace, now, reason_text), _touched_at(trace))
+
+
+def _touched_at(trace: Trace) -> datetime:
+    moments = [trace.order.updated_at, *(event.at for event in trace.events)]
+    moments += [payment.updated_at for payment in trace.payments]
+    moments += [attempt.at for one in trace.deliveries for attempt in one.attempts]
+    return max(moments + [at for at in (trace.order.page_refused_at,) if at is not None])
 
 
 def _merge(pages: list[MessagePage], limit: int) -> MessagePage:

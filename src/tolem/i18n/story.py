@@ -226,6 +226,7 @@ def describe_story(translator: Translator, language: str, story: Story) -> dict[
         "summary": headline.text,
         "state": headline.fact,
         "mark": headline.mark,
+        "quote": headline.quote,
         "advice": headline.advice,
         "language": language,
         "lines": [line._asdict() for line in lines],

@@ -7,7 +7,7 @@ come back short, or empty, and still have a next one.
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,13 +15,16 @@ import sqlalchemy as sa
 from tolem.domain.history import Event
 from tolem.domain.message import UNDELIVERED, Attempt, Message, MessageState
 from tolem.domain.order import Order
+from tolem.domain.payment import Operation, Payment
 from tolem.storage.columns import Id, Instant
-from tolem.storage.schema import attempts, events, messages, one_of, orders, terminals
+from tolem.storage.schema import attempts, events, messages, one_of, operations, orders, payments, terminals
 from tolem.storage.store import Store
 
 SCAN_MAX = 2_000
 """Rows that one page looks at."""
 NEWEST = UUID(int=2**128 - 1)
+RECENT_ORDERS = 40
+RECENT_EVENTS = 80
 ORDERS_MAX = 20
 """Terminals may each have an order of the same invoice number."""
 
@@ -67,6 +70,23 @@ async def list_attempts_of_order(store: Store, order_id: UUID) -> list[Attempt]:
 async def list_attempts(store: Store, message_id: UUID) -> list[Attempt]:
     """The tries of one message, the first one first."""
     return await store.select(_ATTEMPTS, message_id=message_id)
+
+
+class Recent(NamedTuple):
+    """The orders that something happened to lately, with all that hangs on them; each list oldest first."""
+
+    orders: list[Order]
+    payments: list[Payment]
+    operations: list[Operation]
+    events: list[Event]
+    messages: list[Message]
+    attempts: list[Attempt]
+
+
+async def read_recent(store: Store) -> Recent:
+    """The newest orders, and those of the newest events. The parts are read one after the other: what is new may be in
+    one and not in another yet."""
+    return Recent(*[await store.select(statement) for statement in _RECENT])
 
 
 async def find_last_attempt(store: Store, message_id: UUID) -> Attempt | None:
@@ -130,6 +150,40 @@ _LAST_ATTEMPT = (
     .limit(sa.literal_column("1"))
 )
 _INVOICE = sa.select(orders.c.invoice_id).where(orders.c.id == _ORDER_ID)
+_NEWEST_ORDERS = (
+    sa.select(orders.c.id).order_by(orders.c.id.desc()).limit(sa.literal_column(str(RECENT_ORDERS))).subquery("newest")
+)
+_NEWEST_EVENTS = (
+    sa.select(events.c.order_id.label("id"))
+    .order_by(events.c.id.desc())
+    .limit(sa.literal_column(str(RECENT_EVENTS)))
+    .subquery("touched")
+)
+_RECENT_IDS = sa.union(sa.select(_NEWEST_ORDERS.c.id), sa.select(_NEWEST_EVENTS.c.id)).cte("recent")
+
+
+def _recent(table: sa.Table, column: sa.Column[Any]) -> sa.Executable:
+    return (
+        sa.select(*table.columns)
+        .select_from(_RECENT_IDS.join(table, column == _RECENT_IDS.c.id))
+        .order_by(*table.primary_key.columns)
+    )
+
+
+_RECENT = (
+    _recent(orders, orders.c.id),
+    _recent(payments, payments.c.order_id),
+    _recent(operations, operations.c.order_id),
+    _recent(events, events.c.order_id),
+    _recent(messages, messages.c.order_id),
+    sa.select(*attempts.columns)
+    .select_from(
+        _RECENT_IDS.join(messages, messages.c.order_id == _RECENT_IDS.c.id).join(
+            attempts, attempts.c.message_id == messages.c.id
+        )
+    )
+    .order_by(attempts.c.message_id, attempts.c.number),
+)
 
 
 @cache  # a few shapes, each compiled once
