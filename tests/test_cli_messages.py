@@ -1,9 +1,11 @@
 """why, messages and redeliver as people type them, beside a running server, on both databases."""
 
 import json
+import signal
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +18,7 @@ from tests.test_cli import COMMAND, environment, run, serving
 from tests.test_cli_money import Shop
 from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import TERMINAL_ID
+from tolem.server import GRACE_SECONDS
 
 APPROVED = build_number(0)
 PATIENCE_SECONDS = 30
@@ -195,3 +198,17 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     assert "'waiting', 'sending'" in run("messages", "--state", "lost", cwd=tmp_path, status=2)
     assert "no order" in run("messages", "--order", "1", cwd=tmp_path, status=1)
     assert run("messages", cwd=tmp_path) == "none\n"
+
+
+def test_a_page_that_watches_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path) as (process, port),
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/sandbox/feed", timeout=10) as stream,
+    ):
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert [stream.readline() for _ in range(4)] == [b"retry: 1000\n", b"\n", b"event: all\n", b"data: []\n"]
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert stream.read() == b"\n"
+        assert process.wait(timeout=15) == 0
+        assert time.monotonic() - began < GRACE_SECONDS

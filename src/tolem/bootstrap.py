@@ -185,6 +185,7 @@ async def open_gateway(
                 *message_routes(access, inspection, redelivery, story_texts),
             ),
             guarded,
+            config.public_url,
         ),
     )
     worker = Worker(Recovery(acquiring, directory), expiry, holds, notifier)

@@ -108,9 +108,8 @@ def why(invoice: str, terminal_id: UUID | None, language: str, database: str | N
     headline, lines = words.tell_lines(translator, language, story)
     click.echo(_coloured(headline.text, headline.mark))
     click.echo()
-    for number, line in enumerate(lines):
-        is_said = line.advice in (headline.advice, *(later.advice for later in lines[number + 1 :]))
-        _show_line(line._replace(advice="") if is_said else line)
+    for line in lines:
+        _show_line(line)
     _show_advice(translator, language, headline)
 
 

@@ -214,9 +214,14 @@ def tell_line(translator: Translator, language: str, line: Line) -> ToldLine:
 
 
 def tell_lines(translator: Translator, language: str, story: Story) -> tuple[ToldLine, list[ToldLine]]:
-    """Headline and lines."""
-    lines = [tell_line(translator, language, line) for line in story.lines]
-    return tell_line(translator, language, story.headline), lines
+    """Headline and lines. The same advice is given once: by the headline, else by the last line that has it."""
+    headline = tell_line(translator, language, story.headline)
+    given, lines = {headline.advice}, []
+    for line in reversed(story.lines):
+        told = tell_line(translator, language, line)
+        lines.append(told._replace(advice="") if told.advice in given else told)
+        given.add(told.advice)
+    return headline, lines[::-1]
 
 
 def describe_story(translator: Translator, language: str, story: Story) -> dict[str, Any]:

@@ -47,12 +47,12 @@ class Feed:
         """The events of one reader, until it goes or the feed closes."""
         events: asyncio.Queue[bytes | None] = asyncio.Queue(EVENTS_MAX)
         self._readers.add(events)
+        if self._latest is not None:
+            events.put_nowait(_render("all", self._latest))
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="feed")
         try:
             yield REJOIN
-            if self._task is None:
-                self._task = asyncio.create_task(self._run(), name="feed")
-            elif self._latest is not None:
-                yield _render("all", self._latest)
             while not self._is_closing:
                 try:
                     event = await asyncio.wait_for(events.get(), HEARTBEAT_SECONDS)

@@ -123,7 +123,7 @@ class Inspector:
             "status": order.status.value,
             "state": headline.fact,
             "mark": headline.mark,
-            "summary": headline.text,
+            "end": watched.story.lines[-1].fact.value,
             "at": _instant(watched.touched_at),
             "card": f"{payment.brand} •••• {payment.masked_pan[-4:]}" if payment else "",
             "payment": payment.status.value if payment else "",

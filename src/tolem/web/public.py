@@ -6,7 +6,9 @@ import hmac
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -36,9 +38,11 @@ def build_public(
     password: str,
     routes: Sequence[Route] = (),
     guarded: Sequence[Route] = (),
+    public_url: str = "",
 ) -> Starlette:
     """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, which
-    as /metrics ask for `password` unless it is empty."""
+    as /metrics ask for `password`; if it is empty, they are answered only under this machine's own names and that of
+    `public_url`."""
     library = _Library(LIBRARY.read_bytes())
     statics = static_files()
 
@@ -84,7 +88,8 @@ def build_public(
             Route("/static/{name}", serve_static),
             Route("/healthz", health),
             Route("/readyz", ready),
-            *(_guard(route, password) for route in (Route("/metrics", metrics), *guarded)),
+            _guard(Route("/metrics", metrics), password),
+            *(_guard(route, password) if password else _keep_home(route, public_url) for route in guarded),
         ],
         exception_handlers={404: not_found, Exception: fault},
     )
@@ -135,6 +140,45 @@ def _guard(route: Route, password: str) -> Route:
     return route
 
 
+def _keep_home(route: Route, public_url: str) -> Route:
+    """The route under names that nobody else can give to this machine: a page somewhere on the internet could bring
+    its own name to point here, and would then be of the same origin (DNS rebinding)."""
+    inner = route.app
+    public_name = urlsplit(public_url).hostname
+
+    async def ask(scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = _is_ours(Request(scope).headers.get("host", ""), public_name)
+        await (inner if is_ours else _FOREIGN_NAME)(scope, receive, send)
+
+    route.app = ask
+    return route
+
+
+def _is_ours(host: str, public_name: str | None) -> bool:
+    """`host`: the Host header's `name:port`."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+        if name is None:
+            return False
+        if name in ("localhost", public_name) or name.endswith(".localhost"):
+            return True
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+_FOREIGN_NAME = Response(
+    msgspec.json.encode(
+        {
+            "code": 403,
+            "message": "this sandbox is not known by that name: open it by its address, such as http://127.0.0.1:8700,"
+            " or name public_url",
+        }
+    ),
+    403,
+    media_type="application/json",
+)
 _NEEDS_PASSWORD = Response(
     b"a password is needed\n", 401, {"www-authenticate": 'Basic realm="tolem"'}, media_type="text/plain"
 )

@@ -5,11 +5,23 @@
   const ORDERS_MAX = 200;
   const ZONE = "Etc/GMT-5"; // Kazakhstan, UTC+5
   const SAID = {
-    order_open: "not paid",
+    order_open: "not paid yet",
     order_paid: "paid, shop told",
     order_paid_untold: "paid, shop not told",
     order_failed: "failed, shop told",
     order_failed_untold: "failed, shop not told",
+  };
+  // Where the chain of an order that is not paid yet ends.
+  const ENDS = {
+    page_not_opened: "page not opened",
+    page_refused: "page did not open",
+    no_card: "no card yet",
+    may_try_again: "declined, may try again",
+    overdue: "time is over",
+    challenged: "at the issuer",
+    asked: "asking the bank",
+    unknown: "outcome unknown",
+    given_up: "outcome waits for a person",
   };
   const byId = (id) => document.getElementById(id);
   const orders = new Map();
@@ -18,11 +30,13 @@
   let filter = "all";
   let shown = "";
   let asked = 0;
+  let ahead = 0; // milliseconds between the sandbox's clock and this machine's
 
   const timeOf = new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, timeStyle: "medium" });
   const dayOf = new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, day: "numeric", month: "short" });
   const time = (text) => timeOf.format(new Date(text));
-  const moment = (text) => dayOf.format(new Date(text)) + ", " + time(text);
+  const day = (text) => dayOf.format(new Date(text));
+  const moment = (text) => day(text) + ", " + time(text);
   const clone = (id) => byId(id).content.firstElementChild.cloneNode(true);
 
   // Puts a text where the selector says; hides the element if there is none.
@@ -33,9 +47,10 @@
     return element;
   }
 
-  function when(element, text) {
+  // `hasDay`: it is not of the day that one would think of.
+  function when(element, text, hasDay = false) {
     element.dateTime = text || "";
-    element.textContent = text ? time(text) : "";
+    element.textContent = text ? (hasDay ? moment : time)(text) : "";
     element.title = text ? moment(text) : "";
     element.hidden = !text;
   }
@@ -115,11 +130,11 @@
     button.setAttribute("aria-current", String(order.id === chosen));
     put(row, ".invoice", order.invoice);
     put(row, ".amount", order.amount);
-    put(row, ".said", SAID[order.state]);
+    put(row, ".said", (order.status === "open" && ENDS[order.end]) || SAID[order.state]);
     put(row, ".card", order.card);
     const last = order.messages[order.messages.length - 1];
     put(row, ".mail", last ? `${last.kind}: ${last.state}, ${last.tries} ${last.tries === 1 ? "try" : "tries"}` : "");
-    when(row.querySelector("time"), order.at);
+    when(row.querySelector("time"), order.at, day(order.at) !== day(Date.now() + ahead));
   }
 
   function flash(element) {
@@ -179,7 +194,13 @@
     put(verdict, "#summary", order.story.summary);
     put(verdict, "#said", order.story.quote);
     put(verdict, "#advice", order.story.advice);
-    byId("story").replaceChildren(...order.story.lines.map(drawLine));
+    let today = order.story.lines.length ? day(order.story.lines[0].at) : "";
+    const lines = order.story.lines.map((line) => {
+      const isNewDay = Boolean(line.at) && day(line.at) !== today;
+      if (isNewDay) today = day(line.at);
+      return drawLine(line, isNewDay);
+    });
+    byId("story").replaceChildren(...lines);
     const open = new Set([...byId("messages").querySelectorAll("details[open]")].map((each) => each.dataset.key));
     const results = new Map(
       [...byId("messages").children].map((each) => [each.dataset.message, each.querySelector(".result").textContent]),
@@ -188,15 +209,15 @@
     byId("no-messages").hidden = order.deliveries.length > 0;
   }
 
-  function drawLine(line) {
+  function drawLine(line, isNewDay) {
     const item = clone("story-line");
     item.dataset.mark = line.mark;
     item.dataset.fact = line.fact;
-    when(item.querySelector("time"), line.at);
+    when(item.querySelector("time"), line.at, isNewDay);
     put(item, ".step", line.step);
     put(item, ".text", line.text);
     put(item, "blockquote", line.quote);
-    put(item, ".advice", line.mark === "bad" ? line.advice : "");
+    put(item, ".advice", line.advice);
     return item;
   }
 
@@ -230,7 +251,7 @@
     put(item, ".number", "try " + attempt.number);
     put(item, ".answer", attempt.status === null ? attempt.error : String(attempt.status));
     put(item, ".took", attempt.duration_ms + " ms");
-    when(item.querySelector("time"), attempt.at);
+    when(item.querySelector("time"), attempt.at, day(attempt.at) !== day(Date.now() + ahead));
     put(item, ".from", attempt.address ? "to " + attempt.address : "");
     const headers = attempt.headers.map(([name, value]) => `${name}: ${value}`).join("\n");
     put(item, ".headers", headers || "nothing: it never came to that");
@@ -304,8 +325,6 @@
 
   // The clock -------------------------------------------------------------------------------------------------------
 
-  let ahead = 0;
-
   async function readClock() {
     try {
       const answer = await fetch(BASE + "/clock", { cache: "no-store" });
@@ -344,6 +363,13 @@
 
   // ------------------------------------------------------------------------------------------------------------------
 
+  byId("orders").addEventListener("keydown", (event) => {
+    const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+    const next = step && event.target.closest("li")[step];
+    if (!next) return;
+    event.preventDefault();
+    next.querySelector("button").focus();
+  });
   byId("find").addEventListener("input", () => drawList(new Set()));
   document.querySelectorAll("[data-filter]").forEach((button) => {
     button.addEventListener("click", () => {
