@@ -30,6 +30,8 @@ class Receiver:
 
     def __init__(self) -> None:
         self.status = 200
+        self.answer = b"secret_hash differs\x1b[2J"
+        """To what it does not accept."""
         self.ids: list[str] = []
         receiver = self
 
@@ -39,7 +41,7 @@ class Receiver:
                 receiver.ids.append(self.headers["webhook-id"])
                 self.send_response(receiver.status)
                 self.end_headers()
-                self.wfile.write(b"secret_hash differs\x1b[2J" if receiver.status == 400 else b"ok")
+                self.wfile.write(b"ok" if receiver.status == 200 else receiver.answer)
 
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
