@@ -109,7 +109,7 @@ class Shop:
         self.behaviours = list(behaviours)
         self.requests: list[Request] = []
         self.url = ""
-        self.on_connection: Callable[[], object] = lambda: None
+        self.on_connection: Callable[[asyncio.StreamWriter], object] = lambda _: None
         """Called with each new connection, before anything is read."""
         self._connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,7 +128,7 @@ class Shop:
         self._writers.add(writer)
         self._connections += 1
         number = self._connections
-        self.on_connection()
+        self.on_connection(writer)
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -158,12 +158,18 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(*behaviours: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[Shop]:
+async def open_shop(
+    *behaviours: Behaviour,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    on_connection: Callable[[asyncio.StreamWriter], object] = lambda _: None,
+) -> AsyncIterator[Shop]:
     """A listening shop; `url` is its address."""
     shop = Shop(behaviours or (answer(200),))
-    server = await asyncio.start_server(shop.serve, "127.0.0.1", 0, ssl=tls)
+    shop.on_connection = on_connection
+    server = await asyncio.start_server(shop.serve, host, 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    shop.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/paid?order=1"
+    shop.url = f"{'https' if tls else 'http'}://{host}:{port}/paid?order=1"
     try:
         yield shop
     finally:

@@ -73,7 +73,7 @@ def behaviour_of(phase: Phase, victim: Victim) -> Behaviour:
 async def open_deadly_shop(phase: Phase, victim: Victim) -> AsyncIterator[Shop]:
     async with open_shop(behaviour_of(phase, victim)) as shop:
         if phase is Phase.ACCEPTED:
-            shop.on_connection = victim.reach
+            shop.on_connection = lambda _: victim.reach()
         yield shop
 
 

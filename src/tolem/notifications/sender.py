@@ -251,6 +251,8 @@ def _explain(exc: Exception) -> _Trouble:
         trouble = _Trouble(Fault.CUT, "connection closed without an answer")
     elif isinstance(exc, aiohttp.InvalidURL):
         trouble = _Trouble(Fault.ADDRESS, "the address is malformed")
+    elif isinstance(exc, aiohttp.NonHttpUrlClientError):
+        trouble = _Trouble(Fault.ADDRESS, "the address begins with neither http:// nor https://")
     elif isinstance(exc, aiohttp.ClientResponseError):
         trouble = _Trouble(Fault.GARBLED, "the answer is not valid HTTP")
     elif isinstance(cause, OSError):
