@@ -90,6 +90,7 @@ class Gateway(NamedTuple):
 
     async def close(self, seconds: float = 2.0) -> None:
         """Finishes what runs, stores it, closes every connection."""
+        self.end_streams()
         await self.acquiring.close(seconds)
         await self.worker.stop(seconds)
         await self.sender.close()

@@ -16,7 +16,9 @@ from tolem.domain.errors import Refusal, Refused
 from tolem.domain.message import UNDELIVERED, Message, MessageKind, MessageState
 from tolem.domain.story import Fact
 from tolem.flows.redelivery import Redelivery, Resent
+from tolem.flows.replay import Replay, Way
 from tolem.ids import Ids
+from tolem.notifications.guard import host_of
 from tolem.storage import inspection, keys
 
 REDELIVERABLE = (MessageState.WAITING, MessageState.DELIVERED, MessageState.DEAD)
@@ -120,6 +122,24 @@ async def test_what_must_not_be_sent(database_url: str) -> None:
                 await redelivery_of(scene).redeliver(overtaken.id, "by aigerim", terminals=terminals)
             assert caught.value.refusal is Refusal.NOT_FOUND
         assert [e for e in await inspection.list_events(scene.gateway.store, order.id) if e.kind == SENT_AGAIN] == []
+
+
+async def test_what_waits_behind_an_earlier_message_is_not_sent_twice(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tolem.flows.replay.TRY_SECONDS", 0.2)
+    async with opened(database_url) as scene:
+        order = build_order("000000005", post_link=scene.shop.url)
+        later = SystemClock().now() + timedelta(hours=1)
+        first = build_message(order, url=scene.shop.url, host=host_of(scene.shop.url), due_at=later)
+        second = replace(first, id=Ids().new(), kind=MessageKind.REFUND)
+        await put(scene.gateway.store, order, first, second)
+        replay = Replay(scene.inspection, redelivery_of(scene))
+        with pytest.raises(Refused, match=f"{second.id} was not tried within"):
+            await replay.play(second.id, Way.TWICE, "by aigerim")
+        assert await replay.play(first.id, Way.TWICE, "by aigerim") == (first.id, first.id)
+        await eventually(lambda: is_tried(scene, second.id, 1))
+        await eventually(lambda: is_tried(scene, first.id, 2))
 
 
 async def test_many_are_sent_again_each_orders_in_their_order(

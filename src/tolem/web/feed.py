@@ -70,6 +70,8 @@ class Feed:
         self._is_closing = True
         for events in tuple(self._readers):
             self._cut_off(events)
+        if self._task is not None:
+            self._task.cancel()
 
     async def _run(self) -> None:
         """Looks while anybody watches."""
