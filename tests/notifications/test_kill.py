@@ -12,14 +12,15 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 import pytest
 
-from tests.notifications.post import open_post, running, until
+from tests.notifications.post import Post, open_post, running, until
 from tests.notifications.shops import Behaviour, Shop, answer, hang, open_shop, raw_open
-from tests.notifications.victim import Case, Phase, run
+from tests.notifications.victim import PER_HOST, Case, Phase, run
 from tolem.domain.message import Message, MessageState
+from tolem.storage.migrate import migrate
 
 MESSAGES = 40
 KILL_AT = 5
@@ -77,24 +78,31 @@ async def open_deadly_shop(phase: Phase, victim: Victim) -> AsyncIterator[Shop]:
         yield shop
 
 
-async def live(processes: ForkServerContext, case: Case, victim: Victim, seconds: float | None = None) -> None:
-    """Runs a victim until it is killed, by the shop, by itself, or after so many seconds."""
+@asynccontextmanager
+async def delivering(processes: ForkServerContext, case: Case, victim: Victim) -> AsyncIterator[ForkServerProcess]:
+    """A victim that runs."""
     reader, writer = processes.Pipe(duplex=False)
     process = processes.Process(target=run, args=(case, writer))
     process.start()
     writer.close()
-    victim.pid = await asyncio.to_thread(reader.recv)
-    if seconds is not None:
-        await asyncio.sleep(seconds)
-        os.kill(victim.pid, signal.SIGKILL)
-    await asyncio.to_thread(process.join, VICTIM_SECONDS_MAX)
-    exit_code = process.exitcode
-    if exit_code is None:
+    try:
+        victim.pid = await asyncio.to_thread(reader.recv)
+        yield process
+    finally:
+        reader.close()
         process.kill()
         process.join()
-    process.close()
-    reader.close()
-    assert exit_code == -signal.SIGKILL
+        process.close()
+
+
+async def live(processes: ForkServerContext, case: Case, victim: Victim, seconds: float | None = None) -> None:
+    """Runs a victim until it is killed, by the shop, by itself, or after so many seconds."""
+    async with delivering(processes, case, victim) as process:
+        if seconds is not None:
+            await asyncio.sleep(seconds)
+            os.kill(victim.pid, signal.SIGKILL)
+        await asyncio.to_thread(process.join, VICTIM_SECONDS_MAX)
+        assert process.exitcode == -signal.SIGKILL
 
 
 async def commit_messages(url: str, shop: Shop) -> list[Message]:
@@ -108,15 +116,14 @@ async def look(url: str, messages: list[Message]) -> dict[str, Message]:
         return {str(message.id): await post.find(message) for message in messages}
 
 
+async def is_delivered(post: Post, messages: list[Message]) -> bool:
+    return {await post.state_of(message) for message in messages} == {MessageState.DELIVERED}
+
+
 async def survive(url: str, messages: list[Message]) -> dict[str, int]:
     """Another process takes over; the numbers of tries that are on record, by id."""
     async with open_post(url) as post, running(post.notifier()):
-
-        async def is_done() -> bool:
-            states = [await post.state_of(message) for message in messages]
-            return set(states) == {MessageState.DELIVERED}
-
-        await until(is_done, seconds=30)
+        await until(lambda: is_delivered(post, messages), seconds=30)
         return {str(message.id): len(await post.list_attempts(message)) for message in messages}
 
 
@@ -158,3 +165,23 @@ async def test_kill_at_any_moment(prepared_url: str, processes: ForkServerContex
         left = await look(prepared_url, messages)
         tries = await survive(prepared_url, messages)
         assert find_faults(shop, left, tries) == []
+
+
+async def test_of_two_processes_one_is_killed(postgres_url: str, processes: ForkServerContext) -> None:
+    migrate(postgres_url, mode="sandbox")
+    case = Case(postgres_url, Phase.ANY, 0)
+    dying, other = Victim(), Victim()
+    async with open_deadly_shop(Phase.ANY, dying) as shop:
+        messages = [message for _ in range(4) for message in await commit_messages(postgres_url, shop)]
+        async with delivering(processes, case, other), delivering(processes, case, dying):
+            await until(lambda: len(shop.requests) >= len(messages) // 4, seconds=30)
+            os.kill(dying.pid, signal.SIGKILL)
+            async with open_post(postgres_url, frees_leases=False) as post:
+                await until(lambda: is_delivered(post, messages), seconds=60)
+                tries = [len(await post.list_attempts(message)) for message in messages]
+    received = Counter(request.headers["webhook-id"] for request in shop.requests)
+    assert received.keys() == {str(message.id) for message in messages}
+    # Nothing is sent twice but what the one that was killed had on its way.
+    assert max(received.values()) <= 2
+    assert sum(count - 1 for count in received.values()) <= PER_HOST
+    assert set(tries) == {1}

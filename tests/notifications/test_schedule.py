@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tolem.domain.message import MessageState
 from tolem.notifications.schedule import ASKED_MAX, Outcome, TryResult, next_try, parse_retry_after
-from tolem.notifications.terms import DEFAULT_TERMS, LEASE, WHOLE_SECONDS_MAX
+from tolem.notifications.terms import DEFAULT_TERMS, LEASE, WHOLE_SECONDS_MAX, Terms
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 TERMS = DEFAULT_TERMS
@@ -70,6 +70,37 @@ def test_jitter_is_only_ever_later_and_by_a_tenth_at_most(tries: int, jitter: fl
 )
 def test_retry_after_is_honoured_within_bounds(status: int, tries: int, asked: timedelta, waits: timedelta) -> None:
     assert next_try(TERMS, tries, TryResult(status, retry_after=asked), NOW, 0.0).due_at == NOW + waits
+
+
+TERMS_OF_ANY_TERMINAL = st.builds(
+    Terms,
+    st.lists(st.timedeltas(timedelta(0), timedelta(days=7)), min_size=1, max_size=20).map(tuple),
+    st.floats(0, 0.5),
+    st.just(5),
+    st.just(15),
+    st.timedeltas(timedelta(0), timedelta(days=7)),
+    st.just(2048),
+)
+ANY_RESULT = st.builds(
+    TryResult,
+    st.none() | st.integers(100, 599),
+    retry_after=st.none() | st.timedeltas(timedelta(0), ASKED_MAX),
+)
+
+
+@given(TERMS_OF_ANY_TERMINAL, st.lists(ANY_RESULT, min_size=20, max_size=20), st.floats(0, 1, exclude_max=True))
+def test_on_any_terms_every_message_comes_to_an_end(terms: Terms, results: list[TryResult], jitter: float) -> None:
+    for tries, result in enumerate(results, 1):
+        state, due_at = next_try(terms, tries, result, NOW, jitter)
+        if state is not MessageState.WAITING:
+            break
+        assert due_at is not None
+        gap = terms.gaps[tries]
+        assert NOW + gap <= due_at <= NOW + max(gap, terms.retry_after_max) * (1 + terms.jitter_share)
+    assert (state is MessageState.DELIVERED) == result.is_delivered
+    assert due_at is None
+    assert tries <= terms.tries_max
+    assert result.is_delivered or result.status == 410 or tries == terms.tries_max
 
 
 @pytest.mark.parametrize(

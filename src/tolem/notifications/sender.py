@@ -265,4 +265,6 @@ def _explain(exc: Exception) -> _Trouble:
 
 
 def _printable(text: str, allowed: str = "") -> str:
+    if (text.replace(allowed, "") if allowed else text).isprintable():
+        return text
     return "".join(char if char.isprintable() or char in allowed else "?" for char in text)
