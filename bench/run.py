@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))  # run as a file: bench and tests are packages of 
 
 import msgspec  # noqa: E402
 
+from bench import notifications  # noqa: E402
 from bench.client import WrongAnswer  # noqa: E402
 from bench.contenders import DidNotStart, Running, run_floor, run_postgresql, run_sqlite  # noqa: E402
 from bench.exchanges import format_invoice  # noqa: E402
@@ -71,6 +72,8 @@ def main() -> int:
     options = _parse_options()
     with tempfile.TemporaryDirectory(prefix="tolem-bench-") as name:
         try:
+            if options.only == "notifications":
+                return notifications.report(Path(name), options.messages, options.seconds)
             if options.profile:
                 return _profile(Path(name), options)
             return _report(Path(name), options)
@@ -90,7 +93,12 @@ def _parse_options() -> argparse.Namespace:
         default=Client.AIOHTTP,
         help="who plays shops and browsers: aiohttp's client (the default) or lean, bytes on a socket",
     )
-    parser.add_argument("--only", choices=tuple(GATEWAYS), help="one database instead of both")
+    parser.add_argument(
+        "--only", choices=(*GATEWAYS, "notifications"), help="one database instead of both; or notifications instead"
+    )
+    parser.add_argument(
+        "--messages", type=int, default=100_000, help="backlog that is delivered, with --only notifications (100000)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures for a program")
     parser.add_argument(
         "--profile", action="store_true", help="show where the gateway's time goes, and measure nothing"

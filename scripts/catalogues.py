@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "tolem"
 METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2.ext:babel_extract")]
 OPTIONS = {"**/templates/**.html": {"trimmed": "true", "silent": "false", "encoding": "utf-8"}}
+DOMAINS = {"story": ("i18n/story.py",)}
+"""Catalogues of their own, with the files whose texts they have; everything else is in `tolem`."""
 # Where the msgid stands among the arguments; `mark` and `_` take it alone.
 KEYWORDS = {"_": None, "mark": None, "text": (2,), "ntext": (2, 3)}
 HEADER = """# Texts of tolem. Lines are made by scripts/catalogues.py, msgstr by hand.
@@ -28,20 +30,22 @@ msgstr ""
 """
 
 
-def extract() -> Catalog:
-    """Every text of the program, as a catalogue without translations."""
-    catalogue = Catalog(domain="tolem", fuzzy=False)
+def extract(domain: str = "tolem") -> Catalog:
+    """Every text of a domain, as a catalogue without translations."""
+    catalogue = Catalog(domain=domain, fuzzy=False)
     found = extract_from_dir(SOURCE, METHODS, OPTIONS, KEYWORDS, strip_comment_tags=True)
+    of_file = {file: name for name, files in DOMAINS.items() for file in files}
     for name, _line, message, _comments, _context in sorted(found, key=lambda hit: (hit[0], hit[1])):
-        catalogue.add(message, locations=[(name, 0)])
+        if of_file.get(name, "tolem") == domain:
+            catalogue.add(message, locations=[(name, 0)])
     return catalogue
 
 
 def update(path: Path, language: str) -> list[str]:
     """Rewrites one catalogue; gives the msgids that still lack a translation."""
     with path.open("rb") as file:
-        catalogue = read_po(file, locale=language, domain="tolem")
-    catalogue.update(extract(), no_fuzzy_matching=True)
+        catalogue = read_po(file, locale=language)
+    catalogue.update(extract(path.stem), no_fuzzy_matching=True)
     catalogue.obsolete.clear()
     if language == "en":  # msgids are the English texts
         for message in catalogue:
@@ -62,10 +66,10 @@ def list_untranslated(catalogue: Catalog) -> list[str]:
 
 def main() -> int:
     missing = 0
-    for path in sorted(SOURCE.glob("i18n/*/LC_MESSAGES/tolem.po")):
+    for path in sorted(SOURCE.glob("i18n/*/LC_MESSAGES/*.po")):
         language = path.parent.parent.name
         for msgid in update(path, language):
-            print(f"{language}: not translated: {msgid}")
+            print(f"{language}/{path.name}: not translated: {msgid}")
             missing += 1
     return 1 if missing else 0
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -167,6 +167,7 @@ class ShopServer:
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.status = 200
         self.seconds = 0.0
         """How long it takes to answer."""
@@ -185,7 +186,9 @@ class ShopServer:
         """Takes one notification."""
         body = await request.read()
         self.bodies.append(body)
-        self.received.append(json.loads(body))
+        self.headers.append(dict(request.headers))
+        with suppress(ValueError):  # a fault of the way may have left something else
+            self.received.append(json.loads(body))
         self._arrived.set()
         status = self.status
         await asyncio.sleep(self.seconds)

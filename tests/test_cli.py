@@ -83,7 +83,7 @@ def serving(cwd: Path, *arguments: str, command: str = "serve", **extra: str) ->
 
 def test_help_tells_every_command(tmp_path: Path) -> None:
     text = run("--help", cwd=tmp_path)
-    for command in ("serve", "demo", "worker", "migrate", "merchant", "terminal"):
+    for command in ("serve", "demo", "worker", "migrate", "merchant", "terminal", "keys"):
         assert command in text
     assert "--two-stage" in run("terminal", "add", "--help", cwd=tmp_path)
     assert re.search(r"\d+\.\d+", run("--version", cwd=tmp_path))
@@ -117,6 +117,21 @@ def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
     )
     assert "not known" in run(
         "terminal", "add", "my-shop", "--name", "T", "--currency", "XXX", *where, cwd=tmp_path, status=1
+    )
+    run("terminal", "set", terminal["id"], "--notify-gaps", "0,30s,1h30m", "--notify-retry-after-max", "2d",
+        "--notify-whole-seconds", "20", *where, cwd=tmp_path)  # fmt: skip
+    (listed,) = json.loads(run("terminal", "list", "--json", *where, cwd=tmp_path))
+    assert [listed[f"notify_{name}"] for name in ("gaps", "retry_after_max_seconds", "whole_seconds")] == [
+        [0, 30, 5400],
+        172_800,
+        20,
+    ]
+    assert re.search(r"^notify-gaps +0, 30, 5400$", run("terminal", "list", *where, cwd=tmp_path), re.MULTILINE)
+    assert "no duration" in run(
+        "terminal", "set", terminal["id"], "--notify-gaps", "0,soon", *where, cwd=tmp_path, status=2
+    )
+    assert "use 1 to 30" in run(
+        "terminal", "set", terminal["id"], "--notify-whole-seconds", "99", *where, cwd=tmp_path, status=1
     )
     assert "my-shop" in run("merchant", "list", *where, cwd=tmp_path)
     assert added["client_secret"] not in run("merchant", "list", *where, cwd=tmp_path)

@@ -26,9 +26,10 @@ class Shop:
         with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310 - loopback
             return answer.url, answer.read()
 
-    def pay(self, invoice: str, number: str) -> str:
+    def pay(self, invoice: str, number: str, post_link: str = "") -> str:
         """Pays an order; the page's address."""
         order = {"invoiceID": invoice, "amount": "100", "currency": "KZT", "terminal": str(TERMINAL_ID)}
+        order |= {"postLink": post_link} if post_link else {}
         client = {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
         token = json.loads(self.post("/oauth2/token", client | order)[1])
         wish = {"invoiceId": invoice, "amount": 100, "auth": token}

@@ -6,6 +6,8 @@ import pytest
 
 from tolem.config import Config, InvalidConfig, load_config
 
+HOOK = "whsec_" + "A" * 44
+
 
 def test_defaults() -> None:
     config = load_config({}, {})
@@ -41,6 +43,9 @@ def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
         ({"host": "0.0.0.0"}, "sandbox_password"),  # noqa: S104 - what must be refused
         ({"host": "0.0.0.0", "sandbox_password": "short"}, "12 characters"),  # noqa: S104 - the same
         ({"acquirer_timeout_seconds": -1}, "above 0"),
+        ({"server_key": "cGFzc3dvcmQ="}, "server key 1 is not 32 bytes"),
+        ({"webhook_secret": "cGFzc3dvcmQ="}, "24 to 64 bytes"),
+        ({"mode": "production", "public_url": "https://a.kz", "webhook_secret": HOOK}, "sandbox's published terminal"),
     ),
 )
 def test_a_wrong_value_is_told_in_one_line(values: dict[str, object], words: str) -> None:
@@ -48,7 +53,8 @@ def test_a_wrong_value_is_told_in_one_line(values: dict[str, object], words: str
         load_config(values, {})
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "secret" not in str(caught.value)
+    assert "root:secret" not in str(caught.value)
+    assert "cGFzc3dvcmQ" not in str(caught.value)
 
 
 def test_a_misspelt_key_of_the_file_is_told(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
+from uuid import UUID
 
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from tolem.acquirers.base import Acquirer
 from tolem.acquirers.http import HttpAcquirer, check_url
 from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig
+from tolem.domain.key import WebhookSecrets, parse_webhook_secret, render_webhook_secret
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.flows.access import Access
 from tolem.flows.acquiring import Acquiring, Limits
@@ -19,25 +22,33 @@ from tolem.flows.checkout import Checkout
 from tolem.flows.directory import Directory
 from tolem.flows.expiry import Expiry
 from tolem.flows.holds import Holds
+from tolem.flows.inspection import Inspection
 from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
+from tolem.flows.redelivery import Redelivery
+from tolem.flows.replay import Replay
+from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
+from tolem.i18n import story
 from tolem.i18n.translator import load_translator
 from tolem.ids import Ids
 from tolem.notifications.notifier import PER_HOST, Notifier
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
+from tolem.notifications.terms import Terms, terms_of
 from tolem.sandbox.authenticator import SandboxAuthenticator
-from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, published_fixtures
+from tolem.sandbox.controls import Controls
+from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, WEBHOOK_SECRET, published_fixtures
 from tolem.sandbox.ledger import PG_SCHEMA, LedgerMissing, ledger_schema, open_ledger, open_ledger_beside
 from tolem.sandbox.line import Line
 from tolem.sandbox.simulator import Simulator, check_card
 from tolem.shop import ShopConfig, create_app
-from tolem.storage import keys, queries, sweeps
+from tolem.storage import claims, keys, queries
 from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
+from tolem.storage.sealing import Sealer, load_sealer
 from tolem.storage.store import Decision, Store
 from tolem.storage.timekeeping import Timekeeper
 from tolem.telemetry import (
@@ -51,6 +62,8 @@ from tolem.telemetry import (
 from tolem.web.api import api_routes
 from tolem.web.app import Edge
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
+from tolem.web.inspector import Inspector
+from tolem.web.messages import message_routes
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
 from tolem.web.public import Detail, Readiness, build_public
@@ -69,15 +82,28 @@ class Gateway(NamedTuple):
     sender: Sender
     timekeeper: Timekeeper | None
     """None: a clock of the caller's own is in force."""
+    secrets: WebhookSecretKeeper
+    controls: Controls | None
+    """A sandbox's."""
+    inspector: Inspector | None
+    """A sandbox's."""
+
+    def end_streams(self) -> None:
+        """Ends the answers that have no end of their own; what is asked for is still answered."""
+        if self.inspector is not None:
+            self.inspector.close()
 
     async def close(self, seconds: float = 2.0) -> None:
         """Finishes what runs, stores it, closes every connection."""
+        self.end_streams()
         await self.acquiring.close(seconds)
         await self.worker.stop(seconds)
         await self.sender.close()
         await self.acquirer.close()
         if self.timekeeper is not None:
             await self.timekeeper.close()
+        if self.controls is not None:
+            await self.controls.close()
         await self.store.close()
 
 
@@ -89,7 +115,8 @@ async def open_gateway(
     wrap_store: Callable[[Store], Store] = lambda store: store,
     wrap_acquirer: Callable[[Acquirer], Acquirer] = lambda acquirer: acquirer,
 ) -> Gateway:
-    """Makes the parts, joins them and starts the loops. Raises InvalidConfig if this process must not start.
+    """Makes the parts, joins them and starts the loops. Raises InvalidConfig, InvalidKey if this process must not
+    start.
 
     `wrap_store` and `wrap_acquirer` put something in front of a real part: tests cut the power between two steps.
     """
@@ -97,27 +124,36 @@ async def open_gateway(
     clock = clock or SystemClock()
     ids = ids or Ids(clock.real_ns if isinstance(clock, SystemClock) else time.time_ns)
     prepare_sandbox_database(config)
+    sealer = load_sealer(config.server_key, config.database, is_sandbox=config.is_sandbox)
     instance = ids.instance()
     store = wrap_store(await open_store(config.database, schema=tolem_schema, instance=instance))
     if not await is_current(store):
         await store.close()
         raise InvalidConfig("the database is of another version: run tolem migrate")
+    await check_keys(store, sealer)
     timekeeper = Timekeeper(clock, store) if isinstance(clock, SystemClock) else None
     if timekeeper is not None:
         await timekeeper.open()
-    await sweeps.free_leases(store)
-    await store_fixtures(store, clock)
+    await claims.free_all_leases(store)
+    controls = Controls(store, clock) if config.is_sandbox else None
+    if controls is not None:
+        await controls.open()
+        clock = controls.clock
+    await store_fixtures(store, clock, sealer)
+    secrets = WebhookSecretKeeper(store, clock, sealer)
+    if config.webhook_secret:
+        await secrets.change(TERMINAL_ID, config.webhook_secret, keep_hours=0)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
-    sender = Sender(clock, sandbox=config.is_sandbox, per_host=PER_HOST)
-    notifier = Notifier(
-        store,
-        clock,
-        ids,
-        sender,
-        instance,
-        on_try=_count_try,
-    )
     directory = Directory(store)
+    signer = Signer(directory, sealer)
+    sign = controls.carrier.signing(signer.sign) if controls else signer.sign
+    sender = Sender(clock, sign, sandbox=config.is_sandbox, per_host=PER_HOST)
+    carrier = controls.carrier.before(sender) if controls else sender
+
+    async def find_terms(terminal_id: UUID) -> Terms:
+        return terms_of(await directory.get_terminal(terminal_id))
+
+    notifier = Notifier(store, clock, ids, carrier, instance, find_terms, on_try=_count_try)
     limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds, config.recovery_tries)
     acquiring = Acquiring(store, clock, ids, acquirer, notifier, limits)
     access = Access(store, directory, clock)
@@ -135,6 +171,17 @@ async def open_gateway(
         notifier,
         is_sandbox=config.is_sandbox,
     )
+    expiry = Expiry(store, directory, clock, acquiring, notifier)
+    holds = Holds(store, clock, operations)
+    inspection = Inspection(store, directory, clock)
+    redelivery = Redelivery(store, clock, ids, notifier.wake)
+    story_texts = load_translator(story.CATALOGUE)
+    inspector: Inspector | None = None
+    guarded: tuple[Route, ...] = ()
+    if controls is not None:
+        inspector = Inspector(inspection, Replay(inspection, redelivery), clock, story_texts)
+        steps = (expiry.step, holds.step)
+        guarded = (*controls.join(notifier, steps=steps, purge=expiry.purge), *inspector.routes())
     pages = Pages(load_translator(), sandbox=config.is_sandbox)
     edge = Edge(
         TokenEndpoint(tokens),
@@ -144,17 +191,18 @@ async def open_gateway(
         build_public(
             lambda: _readiness(store, clock),
             config.sandbox_password,
-            api_routes(access, Statuses(store, access), operations),
+            (
+                *api_routes(access, Statuses(store, access), operations),
+                *message_routes(access, inspection, redelivery, story_texts),
+            ),
+            guarded,
+            config.public_url,
         ),
     )
-    worker = Worker(
-        Recovery(acquiring, directory),
-        Expiry(store, directory, clock, acquiring, notifier),
-        Holds(store, clock, operations),
-        notifier,
-    )
+    worker = Worker(Recovery(acquiring, directory), expiry, holds, notifier)
     worker.start()
-    return Gateway(edge, store, acquirer, notifier, acquiring, worker, sender, timekeeper)
+    app = controls.watch(edge) if controls else edge
+    return Gateway(app, store, acquirer, notifier, acquiring, worker, sender, timekeeper, secrets, controls, inspector)
 
 
 def check_start(config: Config) -> None:
@@ -165,8 +213,28 @@ def check_start(config: Config) -> None:
         )
 
 
-def build_demo_shop(*, gateway_url: str, gateway_internal_url: str, shop_url: str, database: str) -> ASGIApp:
-    """The demo shop, as the published client."""
+async def check_keys(store: Store, sealer: Sealer) -> None:
+    """Raises InvalidConfig, and closes the store, if stored secrets need a server key that is not configured."""
+    missing = await find_missing_keys(store, sealer)
+    if missing:
+        await store.close()
+        key_id, terminals = next(iter(missing.items()))
+        raise InvalidConfig(
+            f"webhook secrets of {len(terminals)} terminals, such as {terminals[0]}, are sealed under a server key that"
+            f" is not configured, {key_id}: add it to server_key, or use tolem terminal secret new"
+        )
+
+
+async def read_demo_secret(gateway: Gateway) -> str | None:
+    """What the published terminal's notifications are signed with now; None: with nothing."""
+    live = await gateway.secrets.read(TERMINAL_ID)
+    return render_webhook_secret(live.current) if live.current else None
+
+
+def build_demo_shop(
+    *, gateway_url: str, gateway_internal_url: str, shop_url: str, database: str, webhook_secret: str | None = None
+) -> ASGIApp:
+    """The demo shop, as the published client. `webhook_secret`: what it verifies, None: nothing."""
     return create_app(
         ShopConfig(
             gateway_url=gateway_url,
@@ -175,6 +243,7 @@ def build_demo_shop(*, gateway_url: str, gateway_internal_url: str, shop_url: st
             client_id=CLIENT_ID,
             client_secret=CLIENT_SECRET,
             terminal_id=str(TERMINAL_ID),
+            webhook_secret=webhook_secret,
             database=database,
         )
     )
@@ -195,16 +264,22 @@ def prepare_sandbox_database(config: Config) -> None:
         create_tables(config.ledger_url, ledger_schema, pg_schema=PG_SCHEMA)
 
 
-async def store_fixtures(store: Store, clock: Clock) -> None:
-    """The published client and terminal, unless they are there: what was changed of them stays."""
-    fixtures = published_fixtures(clock.now(), os.urandom(16))
+async def store_fixtures(store: Store, clock: Clock, sealer: Sealer) -> None:
+    """The published client, terminal and webhook secret, unless they are there: what was changed of them stays."""
+    sealed = sealer.seal(parse_webhook_secret(WEBHOOK_SECRET), owner_of(TERMINAL_ID))
+    fixtures = published_fixtures(clock.now(), os.urandom(16), sealed)
 
-    def decide(merchant: Merchant | None, terminal: Terminal | None) -> Decision[None]:
-        missing = [r for r, stored in ((fixtures.merchant, merchant), (fixtures.terminal, terminal)) if stored is None]
-        return Decision(None, tuple(missing))
+    def decide(merchant: Merchant | None, terminal: Terminal | None, secrets: WebhookSecrets | None) -> Decision[None]:
+        stored = (merchant, terminal, secrets)
+        return Decision(None, tuple(r for r, known in zip(fixtures, stored, strict=True) if known is None))
 
     await store.change(
-        (keys.merchant_by_client(fixtures.merchant.client_id), keys.terminal_by_id(fixtures.terminal.id)), decide
+        (
+            keys.merchant_by_client(fixtures.merchant.client_id),
+            keys.terminal_by_id(TERMINAL_ID),
+            keys.webhook_secrets_of(TERMINAL_ID),
+        ),
+        decide,
     )
 
 

@@ -11,12 +11,10 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import click
-import msgspec
 
-from tolem import __version__, cli_money, cli_sandbox, console
+from tolem import __version__, cli_controls, cli_keys, cli_messages, cli_money, cli_sandbox, console
 from tolem.config import Config
 from tolem.flows.administration import Administration, describe
-from tolem.ids import Ids
 from tolem.server import is_worker
 from tolem.storage.store import Store
 from tolem.telemetry import configure_logging
@@ -118,7 +116,7 @@ def merchant_add(
         added = await admin.add_merchant(client_id, name, secret, expires_in_text=expires_in_text)
         return {**describe(added.merchant), "client_secret": added.secret}
 
-    _show(_administer(database, add), as_json)
+    console.show(_administer(database, add), as_json)
 
 
 @merchant.command("rotate-secret")
@@ -133,7 +131,7 @@ def merchant_rotate(client_id: str, secret: str | None, as_json: bool, database:
         rotated = await admin.rotate_secret(client_id, secret)
         return {"client_id": rotated.merchant.client_id, "client_secret": rotated.secret}
 
-    _show(_administer(database, rotate), as_json)
+    console.show(_administer(database, rotate), as_json)
 
 
 @merchant.command("set")
@@ -153,7 +151,7 @@ def merchant_set(client_id: str, as_json: bool, database: str | None, **changes:
     async def change(admin: Administration) -> dict[str, Any]:
         return describe(await admin.change_merchant(client_id, **changes))
 
-    _show(_administer(database, change), as_json)
+    console.show(_administer(database, change), as_json)
 
 
 @merchant.command("list")
@@ -165,12 +163,20 @@ def merchant_list(as_json: bool, database: str | None) -> None:
     async def rows(admin: Administration) -> list[dict[str, Any]]:
         return [describe(record) for record in await admin.list_merchants()]
 
-    _show(_administer(database, rows), as_json)
+    console.show(_administer(database, rows), as_json)
 
 
 @main.group()
 def terminal() -> None:
     """Terminals: points of sale, and the settings of their payments."""
+
+
+def _parse_seconds(text: str) -> int:
+    return int(cli_controls.parse_duration(text).total_seconds())
+
+
+def _parse_gaps(text: str) -> tuple[int, ...]:
+    return tuple(_parse_seconds(part) for part in text.split(","))
 
 
 def _terminal_options(command: F) -> F:
@@ -190,6 +196,23 @@ def _terminal_options(command: F) -> F:
             click.option(
                 "--seed-bodies/--full-bodies", default=None, help="Notifications with the sample's fields only."
             ),
+            click.option(
+                "--notify-gaps",
+                type=_parse_gaps,
+                metavar="LIST",
+                help="Time before each try to notify. [default: 0,5s,5m,30m,2h,5h,10h,14h,20h,24h]",
+            ),
+            click.option("--notify-jitter-percent", type=int, help="A try may be later by this much. [default: 10]"),
+            click.option("--notify-connect-seconds", type=int, help="Of a try, to connect in. [default: 5]"),
+            click.option("--notify-whole-seconds", type=int, help="Of a try, in all. [default: 15]"),
+            click.option(
+                "--notify-retry-after-max",
+                "notify_retry_after_max_seconds",
+                type=_parse_seconds,
+                metavar="DURATION",
+                help="Longest wait that an answer may ask for. [default: 24h]",
+            ),
+            click.option("--notify-response-bytes", type=int, help="What is kept of an answer. [default: 2048]"),
             _DATABASE,
             _JSON,
         )
@@ -218,7 +241,7 @@ def terminal_add(
     async def add(admin: Administration) -> dict[str, Any]:
         return describe(await admin.add_terminal(client_id, name, terminal_id, **_settings(settings)))
 
-    _show(_administer(database, add), as_json)
+    console.show(_administer(database, add), as_json)
 
 
 @terminal.command("set")
@@ -231,7 +254,7 @@ def terminal_set(terminal_id: UUID, as_json: bool, database: str | None, **setti
     async def change(admin: Administration) -> dict[str, Any]:
         return describe(await admin.change_terminal(terminal_id, **_settings(settings)))
 
-    _show(_administer(database, change), as_json)
+    console.show(_administer(database, change), as_json)
 
 
 @terminal.command("list")
@@ -243,12 +266,19 @@ def terminal_list(as_json: bool, database: str | None) -> None:
     async def rows(admin: Administration) -> list[dict[str, Any]]:
         return [describe(record) for record in await admin.list_terminals()]
 
-    _show(_administer(database, rows), as_json)
+    console.show(_administer(database, rows), as_json)
 
 
+main.add_command(cli_controls.clock)
+main.add_command(cli_controls.faults)
 main.add_command(cli_sandbox.acquirer_simulator)
 main.add_command(cli_sandbox.ledger)
 main.add_command(cli_money.resolve)
+main.add_command(cli_messages.why)
+main.add_command(cli_messages.messages)
+main.add_command(cli_messages.redeliver)
+main.add_command(cli_keys.keys)
+terminal.add_command(cli_keys.secret)
 main.add_command(cli_money.reconcile_command)
 
 
@@ -272,7 +302,11 @@ async def _serve(config: Config) -> None:
 
     try:
         await server.serve_apps(
-            [(gateway.app, listener)], stopping, trusted_proxies=config.trusted_proxies, on_started=announce
+            [(gateway.app, listener)],
+            stopping,
+            trusted_proxies=config.trusted_proxies,
+            on_started=announce,
+            on_stopping=gateway.end_streams,
         )
     finally:
         await gateway.close()
@@ -295,19 +329,26 @@ async def _demo(config: Config) -> None:
         gateway_internal_url=f"http://{config.host}:{listener.getsockname()[1]}",
         shop_url=shop_url,
         database=config.shop_database,
+        webhook_secret=await bootstrap.read_demo_secret(gateway),
     )
 
     async def announce() -> None:
         click.echo(
             f"\n  The demo shop is open:   {shop_url}\n"
-            f"  The gateway answers at:  {gateway_url}\n\n"
+            f"  The gateway answers at:  {gateway_url}\n"
+            f"  What happens, live:      {gateway_url}/sandbox\n\n"
             "  Pay with card 4405639704015096, any future expiry, any three digits: approved.\n"
             "  With card 4003032704547597 the payment is declined.\n\n"
             "  Ctrl-C ends both.\n"
         )
 
     try:
-        await server.serve_apps([(gateway.app, listener), (shop, shop_listener)], stopping, on_started=announce)
+        await server.serve_apps(
+            [(gateway.app, listener), (shop, shop_listener)],
+            stopping,
+            on_started=announce,
+            on_stopping=gateway.end_streams,
+        )
     finally:
         await gateway.close()
 
@@ -344,27 +385,12 @@ def _supervise(config: Config) -> None:
 
 def _administer(database: str | None, work: Callable[[Administration], Coroutine[Any, Any, T]]) -> T:
     """Runs one piece of administration, beside a server if one runs."""
+    config = console.load({"database": database})
 
     async def administer(store: Store) -> T:
-        clock = await console.open_clock(store)
-        return await work(Administration(store, clock, Ids(clock.real_ns)))
+        return await work(Administration(store, *await console.open_time(store, config)))
 
-    return console.with_store(console.load({"database": database}), administer)
-
-
-def _show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2))
-        return
-    rows = result if isinstance(result, list) else [result]
-    for index, row in enumerate(rows):
-        if index:
-            click.echo()
-        for name, value in row.items():
-            shown = ", ".join(value) if isinstance(value, tuple) else value
-            click.echo(f"{name.replace('_', '-'):18} {shown}")
-    if not rows:
-        click.echo("none")
+    return console.with_store(config, administer)
 
 
 if __name__ == "__main__":

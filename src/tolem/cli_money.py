@@ -16,7 +16,6 @@ from tolem.flows.acquiring import Limits
 from tolem.flows.directory import Directory
 from tolem.flows.reconciliation import ADVICE, Report, reconcile
 from tolem.flows.resolution import Resolution
-from tolem.ids import Ids
 from tolem.storage.store import Store
 
 KAZAKHSTAN = timezone(timedelta(hours=5))
@@ -55,13 +54,13 @@ def resolve(
     """
     config = console.load({"database": database})
     if as_list or operation_id is None:
-        console.with_store(config, lambda store: _list_open(config, store, as_json))
+        console.with_store(config, lambda store: _list_open(store, config, as_json))
         return
     if retry == (happened is not None):
         raise click.UsageError("say one of --happened, --did-not-happen and --retry")
 
     async def work(store: Store) -> None:
-        resolution = await _resolution(config, store)
+        resolution = await _open_resolution(store, config)
         if happened is None:
             await resolution.retry(operation_id, reason=reason, who=_who())
             click.echo("recovery asks the acquirer at once; tolem resolve --list tells what came of it")
@@ -102,7 +101,7 @@ def reconcile_command(acquirer_url: str | None, day: datetime | None, database: 
 
         books = await bootstrap.open_books(config)
         try:
-            clock = await console.open_clock(store)
+            clock, _ = await console.open_time(store, config)
             return await reconcile(store, books, since, until, young_since=clock.now() - on_its_way)
         finally:
             await books.close()
@@ -119,14 +118,13 @@ def reconcile_command(acquirer_url: str | None, day: datetime | None, database: 
     sys.exit(DIFFERENCES_STATUS if report.differences else 0)
 
 
-async def _resolution(config: Config, store: Store) -> Resolution:
+async def _open_resolution(store: Store, config: Config) -> Resolution:
     limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds)
-    clock = await console.open_clock(store)
-    return Resolution(store, Directory(store), clock, Ids(clock.real_ns), limits.recovery_hold)
+    return Resolution(store, Directory(store), *await console.open_time(store, config), limits.recovery_hold)
 
 
-async def _list_open(config: Config, store: Store, as_json: bool) -> None:
-    resolution = await _resolution(config, store)
+async def _list_open(store: Store, config: Config, as_json: bool) -> None:
+    resolution = await _open_resolution(store, config)
     found = await resolution.list_open()
     if as_json:
         rows = [

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tolem.domain.key import InvalidKey, parse_server_keys, parse_webhook_secret
+
 NOT_SETTINGS = frozenset({"TOLEM_CONFIG", "TOLEM_CHROMIUM", "TOLEM_WORKER_FDS"})
 """Names of the environment that belong to the file, the tests' browser and the supervisor."""
 
@@ -50,6 +52,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Shared by the gateway and that program."""
     sandbox_password: str = ""
     """Sandbox on an address beyond this machine: protects what is not for payers or shops (user `sandbox`)."""
+    server_key: str = ""
+    """Under which secrets rest sealed: 32 bytes in base64; several, separated by commas: the first seals, all open."""
+    webhook_secret: str = ""
+    """Sandbox: `whsec_…`, signs the published terminal's notifications; empty: what is stored, at first the published
+    one."""
     log_format: str = "json"
     """`json` or `text`."""
     acquirer_timeout_seconds: float = 10.0
@@ -145,6 +152,7 @@ def _check(config: Config) -> None:
         "workers above 1 need PostgreSQL: one process holds a SQLite file",
     )
     _check_public_url(config)
+    _check_keys(config)
     for proxy in filter(None, (part.strip() for part in config.trusted_proxies.split(","))):
         try:
             ipaddress.ip_network(proxy, strict=False)
@@ -166,6 +174,19 @@ def _check_public_url(config: Config) -> None:
     is_origin = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and not parts.query
     _require(bool(is_origin), f"public_url is {config.public_url!r}, use an origin such as https://pay.example.kz")
     _require(config.is_sandbox or parts.scheme == "https", "public_url must be https in production")
+
+
+def _check_keys(config: Config) -> None:
+    try:
+        parse_server_keys(config.server_key)
+        if config.webhook_secret:
+            parse_webhook_secret(config.webhook_secret)
+    except InvalidKey as error:
+        raise InvalidConfig(str(error)) from error
+    _require(
+        config.is_sandbox or not config.webhook_secret,
+        "webhook_secret is for the sandbox's published terminal; in production use tolem terminal secret",
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,6 +1,6 @@
 """What the commands of the command line share: settings, errors in one line, sockets, the loop.
 
-Called by cli and cli_sandbox only.
+Called by the modules of the command line only.
 """
 
 import asyncio
@@ -10,15 +10,20 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+import msgspec
 import psycopg
 import sqlalchemy
 
-from tolem.clock import SystemClock
+from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig, load_config
 from tolem.domain.errors import Refused
+from tolem.domain.key import InvalidKey
 from tolem.ids import Ids
+from tolem.sandbox.clock import SandboxClock
+from tolem.sandbox.state import SharedState
 from tolem.storage.open import is_sqlite, open_store, sqlite_path
 from tolem.storage.schema import tolem_schema
+from tolem.storage.sealing import CannotOpen
 from tolem.storage.sqlite import DatabaseInUse
 from tolem.storage.store import Store
 from tolem.storage.timekeeping import set_clock
@@ -76,11 +81,34 @@ def with_store(config: Config, work: Callable[[Store], Coroutine[Any, Any, T]]) 
         return asyncio.run(run())
 
 
-async def open_clock(store: Store) -> SystemClock:
-    """The time that the servers of this database go by."""
-    clock = SystemClock()
-    await set_clock(clock, store)
-    return clock
+def show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
+    """Prints one record, or several, for people or as JSON."""
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2))
+        return
+    rows = result if isinstance(result, list) else [result]
+    for index, row in enumerate(rows):
+        if index:
+            click.echo()
+        width = max(map(len, row), default=0)
+        for name, value in row.items():
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            click.echo(f"{name.replace('_', '-'):{width}} {shown}")
+    if not rows:
+        click.echo("none")
+
+
+async def open_time(store: Store, config: Config) -> tuple[Clock, Ids]:
+    """The time as the gateways of this database have it, and ids that go by it: on PostgreSQL the server's; a sandbox's
+    clock may have been moved."""
+    system = SystemClock()
+    await set_clock(system, store)
+    ids = Ids(system.real_ns)
+    if not config.is_sandbox:
+        return system, ids
+    clock = SandboxClock(system)
+    clock.follow((await SharedState(store).read()).offset)
+    return clock, ids
 
 
 @contextmanager
@@ -88,7 +116,7 @@ def one_line_errors() -> Iterator[None]:
     """What a person can mend is told in one line; everything else keeps its trace."""
     try:
         yield
-    except (InvalidConfig, DatabaseInUse) as error:
+    except (InvalidConfig, InvalidKey, CannotOpen, DatabaseInUse) as error:
         raise click.ClickException(str(error)) from error
     except Refused as refused:
         raise click.ClickException(refused.message) from refused

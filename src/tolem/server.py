@@ -66,8 +66,12 @@ async def serve_apps(
     *,
     trusted_proxies: str = "",
     on_started: Callable[[], Awaitable[None]] | None = None,
+    on_stopping: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serves each application on its socket until `stopping` is set, then finishes what runs."""
+    """Serves each application on its socket until `stopping` is set, then finishes what runs.
+
+    `on_stopping` ends the answers that would never end: nobody waits for their grace then.
+    """
     servers = [_Server(_configure(app, trusted_proxies)) for app, _ in apps]
     running = [
         asyncio.create_task(server.serve(sockets=[listener]))
@@ -79,6 +83,7 @@ async def serve_apps(
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait([stop, *running], return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
+    on_stopping()
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*running)

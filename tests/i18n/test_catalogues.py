@@ -10,25 +10,28 @@ from scripts.catalogues import extract, list_untranslated
 
 from tolem.i18n.translator import DEFAULT_LANGUAGE, Translator, list_catalogues, load_translator
 
-CATALOGUES = list_catalogues()
+CATALOGUES = {
+    (domain, language): path for domain in ("tolem", "story") for language, path in list_catalogues(domain).items()
+}
 
 
-def read(language: str) -> Catalog:
-    with CATALOGUES[language].open("rb") as file:
-        return read_po(file, locale=language, domain="tolem", abort_invalid=True)
+def read(domain: str, language: str) -> Catalog:
+    with CATALOGUES[domain, language].open("rb") as file:
+        return read_po(file, locale=language, domain=domain, abort_invalid=True)
 
 
 def msgids(catalogue: Catalog) -> set[str]:
     return {str(message.id) for message in catalogue if message.id}
 
 
-def test_russian_and_english_are_there() -> None:
-    assert {"ru", "en"} <= set(CATALOGUES)
+def test_the_languages_are_there() -> None:
+    assert {"ru", "en"} <= set(list_catalogues())
+    assert {"ru", "en", "kk"} == set(list_catalogues("story"))
 
 
-@pytest.mark.parametrize("language", CATALOGUES)
-def test_catalogue_is_complete_and_has_nothing_stale(language: str) -> None:
-    catalogue, texts = read(language), msgids(extract())
+@pytest.mark.parametrize(("domain", "language"), CATALOGUES)
+def test_catalogue_is_complete_and_has_nothing_stale(domain: str, language: str) -> None:
+    catalogue, texts = read(domain, language), msgids(extract(domain))
     assert len(texts) > 50  # the extractor finds templates and code
     assert texts - msgids(catalogue) == set(), "run scripts/catalogues.py and translate"
     assert msgids(catalogue) - texts == set(), "run scripts/catalogues.py"
@@ -37,9 +40,9 @@ def test_catalogue_is_complete_and_has_nothing_stale(language: str) -> None:
     assert [message.id for message in catalogue if message.id and message.fuzzy] == []
 
 
-@pytest.mark.parametrize("language", CATALOGUES)
-def test_translations_have_the_places_of_their_msgids(language: str) -> None:
-    for message in read(language):
+@pytest.mark.parametrize(("domain", "language"), CATALOGUES)
+def test_translations_have_the_places_of_their_msgids(domain: str, language: str) -> None:
+    for message in read(domain, language):
         ids = message.id if isinstance(message.id, (tuple, list)) else (message.id,)
         strings = message.string if isinstance(message.string, (tuple, list)) else (message.string,)
         if message.id:
@@ -74,6 +77,6 @@ def test_an_unknown_language_or_text_still_says_something() -> None:
 
 
 def test_catalogues_are_plain_files_beside_the_code() -> None:
-    for language, path in CATALOGUES.items():
-        assert path.parts[-4:] == ("i18n", language, "LC_MESSAGES", "tolem.po")
+    for (domain, language), path in CATALOGUES.items():
+        assert path.parts[-4:] == ("i18n", language, "LC_MESSAGES", f"{domain}.po")
         assert list(Path(path.parent).glob("*.mo")) == []

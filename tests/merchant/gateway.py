@@ -2,18 +2,23 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from aiohttp import web
+from standardwebhooks.webhooks import Webhook
 
 _VECTORS = Path(__file__).parent.parent / "wire" / "vectors"
 CLIENT_ID = "test"
 CLIENT_SECRET = "yF587AV9Ms94qN2QShFzVR3vFnWkhjbAK3sG"
 TERMINAL = "67e34d63-102f-4bd1-898e-370781d0074d"
+WEBHOOK_SECRET = "whsec_dG9sZW0gc2FuZGJveDogZXZlcnlib2R5IGtub3dzIGl0"
 TOKEN = {
     "access_token": "DCEB8O_ZM5U7SO_T_U5EJQ",
     "expires_in": 7200,
@@ -21,6 +26,17 @@ TOKEN = {
     "scope": "payment",
     "token_type": "Bearer",
 }
+
+
+def sign(body: bytes, secret: str = WEBHOOK_SECRET, *, age_seconds: float = 0) -> dict[str, str]:
+    """The headers of a notification, made by the specification's own library."""
+    message_id, at = str(uuid4()), datetime.fromtimestamp(time.time() - age_seconds, UTC)
+    signature = Webhook(secret).sign(message_id, at, body.decode())
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": signature,
+    }
 
 
 def read_sample(name: str) -> str:

@@ -6,7 +6,11 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import NamedTuple
+
+from tolem.domain.message import Message
+from tolem.notifications.signature import render_headers
 
 
 class Request(NamedTuple):
@@ -39,6 +43,16 @@ def raw(data: bytes) -> Behaviour:
     async def behave(writer: asyncio.StreamWriter) -> None:
         writer.write(data)
         writer.close()
+
+    return behave
+
+
+def raw_open(data: bytes) -> Behaviour:
+    """These bytes; the connection stays open."""
+
+    async def behave(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
 
     return behave
 
@@ -83,6 +97,11 @@ def reset_after(data: bytes = b"") -> Behaviour:
     return behave
 
 
+async def sign_nothing(message: Message, real_now: datetime) -> dict[str, str]:
+    """The headers of a terminal without a webhook secret."""
+    return render_headers(str(message.id), real_now, message.body, [])
+
+
 class Shop:
     """A server with the behaviour of each try in turn; the last one stays."""
 
@@ -90,6 +109,8 @@ class Shop:
         self.behaviours = list(behaviours)
         self.requests: list[Request] = []
         self.url = ""
+        self.on_connection: Callable[[asyncio.StreamWriter], object] = lambda _: None
+        """Called with each new connection, before anything is read."""
         self._connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -107,11 +128,12 @@ class Shop:
         self._writers.add(writer)
         self._connections += 1
         number = self._connections
+        self.on_connection(writer)
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 first, *lines = head.decode().split("\r\n")
-                headers = dict(line.lower().split(": ", 1) for line in lines if line)
+                headers = {n.lower(): value for n, _, value in (line.partition(": ") for line in lines if line)}
                 body = await reader.readexactly(int(headers["content-length"]))
                 self.requests.append(Request(first.split()[1], headers, body, number))
                 behaviour = self.behaviours.pop(0) if len(self.behaviours) > 1 else self.behaviours[0]
@@ -136,12 +158,18 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(*behaviours: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[Shop]:
+async def open_shop(
+    *behaviours: Behaviour,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    on_connection: Callable[[asyncio.StreamWriter], object] = lambda _: None,
+) -> AsyncIterator[Shop]:
     """A listening shop; `url` is its address."""
     shop = Shop(behaviours or (answer(200),))
-    server = await asyncio.start_server(shop.serve, "127.0.0.1", 0, ssl=tls)
+    shop.on_connection = on_connection
+    server = await asyncio.start_server(shop.serve, host, 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
-    shop.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/paid?order=1"
+    shop.url = f"{'https' if tls else 'http'}://{host}:{port}/paid?order=1"
     try:
         yield shop
     finally:

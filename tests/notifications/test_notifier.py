@@ -2,158 +2,17 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
-from uuid import UUID
+from datetime import timedelta
+from typing import Any
 
-import pytest
-import sqlalchemy as sa
 from msgspec.structs import replace
 
+from tests.notifications.post import BODIES, GAPS, TRIES_MAX, Post, open_post, running, until
 from tests.notifications.shops import answer, find_free_port, hang, open_shop, reset_after
-from tolem.domain.message import Attempt, Message, MessageKind, MessageState
-from tolem.domain.order import Order, OrderStatus
-from tolem.ids import Ids
-from tolem.notifications.notifier import Notifier
-from tolem.notifications.outbox import Lease, compose
-from tolem.notifications.schedule import GAPS, LEASE, TRIES_MAX, TryResult
-from tolem.notifications.sender import Sender
-from tolem.storage import keys
+from tolem.domain.message import Message, MessageKind, MessageState
+from tolem.notifications.terms import LEASE
 from tolem.storage.migrate import migrate
-from tolem.storage.open import open_store
-from tolem.storage.schema import attempts, tolem_schema
-from tolem.storage.store import Decision, Overloaded, Store
-from tolem.storage.sweeps import free_leases
-
-BODIES = (b'{"code":"error"}', b'{"code":"ok"}')
-
-
-class MovableClock:
-    """Real time plus what a test adds; leases may be moved too."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta(0)
-        self.real_ahead = timedelta(0)
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-    def real_now(self) -> datetime:
-        return datetime.now(UTC) + self.real_ahead
-
-
-class Post(NamedTuple):
-    """A gateway's outbox with all it needs."""
-
-    store: Store
-    clock: MovableClock
-    ids: Ids
-    sender: Sender
-    results: list[TryResult]
-    instance: int
-
-    def notifier(self, store: Any = None, **options: Any) -> Notifier:
-        """A notifier whose loop looks every 20 ms."""
-        options.setdefault("poll_seconds", 0.02)
-        return Notifier(
-            store or self.store, self.clock, self.ids, self.sender, self.instance, on_try=self.results.append, **options
-        )
-
-    async def store_order(self, post_link: str) -> Order:
-        """An order whose round has ended."""
-        at = self.clock.now()
-        order = Order(
-            id=self.ids.new(),
-            terminal_id=UUID(int=2),
-            invoice_id=f"{self.ids.new().int % 10**15:015d}",
-            status=OrderStatus.PAID,
-            round_id=self.ids.new(),
-            amount=10000,
-            currency="KZT",
-            post_link=post_link,
-            created_at=at,
-            updated_at=at,
-        )
-        await self.store.change((keys.order_by_id(order.id),), lambda _: Decision(None, (order,)))
-        return order
-
-    async def commit(
-        self, order: Order, lease: Lease | None = None, kind: MessageKind = MessageKind.SUCCESS, body: bytes = BODIES[1]
-    ) -> Message:
-        """A message of the order, stored as a flow would."""
-        id, at = self.ids.new(), self.clock.now()
-
-        def decide(history: Any) -> Decision[Message]:
-            message = compose(
-                order, kind, body, id=id, payment_id=None, at=at, earlier=history.messages.values(), lease=lease
-            )
-            assert message is not None
-            return Decision(message, (message,))
-
-        return await self.store.change((keys.order_by_id(order.id),), decide)
-
-    async def write(self, message: Message) -> None:
-        """A message as somebody else left it."""
-        await self.store.change((keys.message_by_id(message.id),), lambda _: Decision(None, (message,)))
-
-    async def find(self, message: Message) -> Message:
-        """The message as it stands."""
-        found = await self.store.find(keys.message_by_id(message.id))
-        assert found is not None
-        return found.record
-
-    async def list_attempts(self, message: Message) -> list[Attempt]:
-        """Its tries, in order."""
-        statement = sa.select(attempts).where(attempts.c.message_id == message.id).order_by(attempts.c.number)
-        found: list[Attempt] = await self.store.select(statement)
-        return found
-
-    async def state_of(self, message: Message) -> MessageState:
-        """Where it stands."""
-        return (await self.find(message)).state
-
-
-@asynccontextmanager
-async def open_post(url: str) -> AsyncIterator[Post]:
-    """A process of its own on the database."""
-    clock, ids, instance = MovableClock(), Ids(), Ids().instance()
-    store = await open_store(url, schema=tolem_schema, instance=instance)
-    await free_leases(store)
-    sender = Sender(clock, sandbox=True, per_host=32, connect_seconds=1, whole_seconds=3)
-    yield Post(store, clock, ids, sender, [], instance)
-    await sender.close()
-    await store.close()
-
-
-@pytest.fixture
-def prepared_url(database_url: str) -> str:
-    migrate(database_url, mode="sandbox")
-    return database_url
-
-
-@pytest.fixture
-async def post(prepared_url: str) -> AsyncIterator[Post]:
-    async with open_post(prepared_url) as post:
-        yield post
-
-
-@asynccontextmanager
-async def running(notifier: Notifier, stop_seconds: float = 2) -> AsyncIterator[Notifier]:
-    """The durable loop, as the worker runs it."""
-    loop = asyncio.create_task(notifier.run())
-    yield notifier
-    await notifier.stop(stop_seconds)
-    await loop
-
-
-async def until(condition: Callable[[], Coroutine[Any, Any, bool]] | Callable[[], bool], seconds: float = 5) -> None:
-    """Waits for something to become true."""
-    async with asyncio.timeout(seconds):
-        # ASYNC110 wants an event, but what is waited for is in a database.
-        while not ((await met) if isinstance(met := condition(), Awaitable) else met):  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+from tolem.storage.store import Overloaded
 
 
 async def test_the_first_try_follows_the_commit_at_once(post: Post) -> None:
@@ -439,6 +298,16 @@ async def test_a_reset_after_the_body_is_repeated(post: Post) -> None:
         await until(lambda: len(post.results) == 2)
     assert [attempt.status for attempt in await post.list_attempts(message)] == [None, 204]
     assert len(shop.requests) == 2
+
+
+async def test_what_another_process_makes_due_is_sent_at_once(postgres_url: str) -> None:
+    migrate(postgres_url, mode="sandbox")
+    async with open_shop() as shop, open_post(postgres_url) as one, open_post(postgres_url) as other:
+        async with running(other.notifier(poll_seconds=300)):
+            await until(lambda: other.store._engine._listener.is_listening)  # type: ignore[attr-defined]
+            message = await one.commit(await one.store_order(shop.url), wakes=True)
+            await until(lambda: len(other.results) == 1)
+        assert await one.state_of(message) is MessageState.DELIVERED
 
 
 async def test_two_processes_share_the_work(postgres_url: str) -> None:

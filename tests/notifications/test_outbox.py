@@ -23,6 +23,7 @@ ORDER = Order(
     created_at=NOW,
     updated_at=NOW,
 )
+MINUTE = timedelta(minutes=1)
 LEASE = Lease(7, NOW + timedelta(seconds=30))
 
 
@@ -89,6 +90,16 @@ def test_it_waits_for_an_undelivered_message_of_its_order(state: MessageState, e
     message = compose_success((earlier,))
     assert message.state is expected
     assert (message.lease_owner is None) == (expected is MessageState.WAITING)
+
+
+@pytest.mark.parametrize(("ahead", "expected"), ((timedelta(hours=2), timedelta(hours=2)), (-MINUTE, timedelta(0))))
+def test_what_waits_for_another_message_is_due_when_that_is(ahead: timedelta, expected: timedelta) -> None:
+    earlier = [
+        msgspec.structs.replace(compose_success(), id=UUID(int=n), state=MessageState.WAITING, due_at=due_at)
+        for n, due_at in ((6, NOW - MINUTE), (7, NOW + ahead))
+    ]
+    over = msgspec.structs.replace(earlier[0], id=UUID(int=8), state=MessageState.DEAD, due_at=None)
+    assert compose_success((*earlier, over)).due_at == NOW + expected
 
 
 def test_an_impossible_address_does_not_cost_the_outcome() -> None:

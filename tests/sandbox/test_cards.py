@@ -127,7 +127,7 @@ def test_any_number_has_an_answer(digits: str) -> None:
 
 
 def test_published_client_has_the_published_secret() -> None:
-    fixtures = published_fixtures(datetime(2026, 11, 24, tzinfo=UTC), b"\x07" * 16)
+    fixtures = published_fixtures(datetime(2026, 11, 24, tzinfo=UTC), b"\x07" * 16, b"sealed")
     assert is_secret(fixtures.merchant, CLIENT_SECRET)
     assert fixtures.terminal.merchant_id == fixtures.merchant.id
     assert str(fixtures.terminal.id) == "67e34d63-102f-4bd1-898e-370781d0074d"

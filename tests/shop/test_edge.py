@@ -158,7 +158,7 @@ async def test_health(visitor: Visitor) -> None:
 def test_wrong_configuration(changes: dict[str, str]) -> None:
     values = {
         "gateway_url": "http://pay.test", "shop_url": SHOP, "client_id": "test", "client_secret": "SECRET",
-        "terminal_id": "t", "database": ":memory:",
+        "terminal_id": "t", "database": ":memory:", "webhook_secret": "whsec_SECRET",
     }  # fmt: skip
     assert "SECRET" not in repr(ShopConfig(**values))
     with pytest.raises(ValueError, match="not an http or https address"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.merchant.gateway import CLIENT_SECRET, TERMINAL, TOKEN, FakeGateway
+from tests.merchant.gateway import CLIENT_SECRET, TERMINAL, TOKEN, WEBHOOK_SECRET, FakeGateway, sign
 from tests.shop.visitor import SHOP, Visitor, visiting
 from tolem.shop.goods import GOODS
 from tolem.shop.orders import LOGGED_PER_ORDER_MAX
@@ -298,3 +298,24 @@ async def test_waiting_page_stops_asking(visitor: Visitor) -> None:
     assert "The bank is still silent" in page.words
     for odd in ("-1", "x", "1e9", "9" * 5000, "٣"):
         assert "?try=1" in (await visitor.get(f"{here}?try={odd}".replace("٣", "%D9%A3"))).text
+
+
+async def test_with_a_webhook_secret_only_what_is_signed_counts(gateway: FakeGateway) -> None:
+    other = "whsec_" + "A" * 44
+    async with visiting(gateway, webhook_secret=WEBHOOK_SECRET) as visitor:
+        here = f"/orders/{(await visitor.buy()).invoice_id}"
+        body = gateway.post_link()
+        for headers, reason in (
+            ({}, "webhook-id is missing"),
+            (sign(body, other), "webhook-signature is not of this body"),
+            (sign(body + b" "), "webhook-signature is not of this body"),
+            (sign(body, age_seconds=400), " s old"),
+        ):
+            answer = await visitor.tell(body, **headers)
+            assert answer.status == 400
+            assert reason in answer.text
+        page = await visitor.get(here)
+        assert page.order_status == "waiting"
+        assert " s old" in page.words
+        assert (await visitor.tell(body, **sign(body))).text == "stored: accepted"
+        assert (await visitor.get(here)).order_status == "paid"

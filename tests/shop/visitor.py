@@ -116,13 +116,15 @@ class Visitor:
         """The gateway tells the newest order's outcome."""
         return await self.tell(self.gateway.post_link(is_paid=is_paid, **changes))
 
-    async def tell(self, body: bytes) -> Answer:
+    async def tell(self, body: bytes, **headers: str) -> Answer:
         """The gateway, or somebody else, posts a notification."""
-        return await self.call("POST", "/notifications/epay", body, {"content-type": "application/json"})
+        return await self.call("POST", "/notifications/epay", body, {"content-type": "application/json"} | headers)
 
 
 @asynccontextmanager
-async def visiting(gateway: FakeGateway, database: str = ":memory:") -> AsyncIterator[Visitor]:
+async def visiting(
+    gateway: FakeGateway, database: str = ":memory:", webhook_secret: str | None = None
+) -> AsyncIterator[Visitor]:
     """A shop, open, on that file."""
     app = create_app(
         ShopConfig(
@@ -132,6 +134,7 @@ async def visiting(gateway: FakeGateway, database: str = ":memory:") -> AsyncIte
             client_id=CLIENT_ID,
             client_secret=CLIENT_SECRET,
             terminal_id=TERMINAL,
+            webhook_secret=webhook_secret,
             database=database,
         )
     )

@@ -31,8 +31,10 @@ from tolem.domain.payment import (
     PaymentStatus,
 )
 from tolem.sandbox.ledger import PG_SCHEMA, LedgerEntry, entries, ledger_schema
-from tolem.storage import queries, schema, sweeps
+from tolem.storage import queries, schema
+from tolem.storage.columns import Instant
 from tolem.storage.open import open_store
+from tolem.storage.sweeps import is_open_round
 
 CHARGES = (OperationKind.AUTHORIZE, OperationKind.PURCHASE)
 ENDS = {OperationStatus.REVERSED: PaymentStatus.FAILED, OperationStatus.DECLINED: PaymentStatus.DECLINED}
@@ -55,13 +57,13 @@ async def settle(gateway: Gateway, clock: MovableClock, seconds: float = 15) -> 
     store, loop = gateway.store, asyncio.get_running_loop()
     deadline = loop.time() + seconds
     while True:
-        due = await sweeps.next_due(store, real_now=clock.real_now())
+        due = [row[0] for statement in _NEXT for row in await store.select(statement)]
         instants = [instant for instant in due if instant is not None]
         undelivered = await queries.count_undelivered(store)
         unsettled = (await queries.summarize_open_operations(store)).total
         if not (instants or undelivered or unsettled):
             return
-        left = f"{due}, {undelivered} messages and {unsettled} operations at {clock.now()}"
+        left = f"{due} due, {undelivered} messages and {unsettled} operations at {clock.now()}"
         assert loop.time() < deadline, f"after {seconds} s there is still something to do: {left}"
         if instants:
             clock.advance_to(max(instants))
@@ -217,3 +219,15 @@ _OPERATIONS = sa.select(*schema.operations.columns)
 _MESSAGES = sa.select(*schema.messages.columns)
 _ATTEMPTS = sa.select(*schema.attempts.columns)
 _ENTRIES = sa.select(*entries.columns)
+
+
+def _earliest(instant: sa.Column[Any], *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(sa.func.min(instant, type_=Instant)).where(*conditions)
+
+
+_NEXT = (
+    _earliest(schema.messages.c.due_at, schema.one_of(schema.messages.c.state, (MessageState.WAITING,))),
+    _earliest(schema.operations.c.due_at, schema.one_of(schema.operations.c.status, OPEN_OPERATIONS)),
+    _earliest(schema.orders.c.deadline_at, is_open_round()),
+)
+"""What there is to do next, past or future; messages that somebody is sending don't count."""

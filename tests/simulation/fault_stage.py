@@ -30,6 +30,7 @@ from tolem.domain.payment import MONEY_KINDS, OperationKind
 from tolem.flows.administration import Administration
 from tolem.flows.outcome import Recorded
 from tolem.ids import Ids
+from tolem.notifications.terms import Terms
 from tolem.sandbox import program
 from tolem.sandbox.fixtures import CLIENT_ID
 from tolem.sandbox.line import Carried, Line
@@ -101,10 +102,10 @@ class Gate:
         self._is_armed = True
         send = gateway.sender.send
 
-        async def held_send(message: Message) -> Any:
+        async def held_send(message: Message, terms: Terms) -> Any:
             if self._step is Step.RECORDED:
                 await self._opened.wait()
-            return await send(message)
+            return await send(message, terms)
 
         gateway.sender.send = held_send  # type: ignore[method-assign]
 

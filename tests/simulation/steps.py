@@ -20,8 +20,10 @@ from tolem.domain.card import Card, CardField, CardProblem
 from tolem.domain.message import Message
 from tolem.domain.payment import Operation
 from tolem.notifications.schedule import TryResult
+from tolem.notifications.terms import Terms
 from tolem.sandbox.ledger import LedgerEntry
 from tolem.sandbox.line import Line
+from tolem.storage.schema import Setting
 from tolem.storage.store import Decision, Key, Store
 
 
@@ -40,7 +42,7 @@ class Steps:
 
 
 class WatchedStore:
-    """A Store whose commits are steps, unless they write nothing."""
+    """A Store whose commits are steps, unless they write nothing of a payment."""
 
     def __init__(self, store: Store, steps: Steps) -> None:
         self._store = store
@@ -55,7 +57,7 @@ class WatchedStore:
 
         def watched(*found: Any) -> Decision[Any]:
             decision = decide(*found)
-            if decision.writes:
+            if not all(isinstance(record, Setting) for record in decision.writes):
                 written.append(_describe(decision.writes))
                 self._steps.reach(f"before commit of {written[-1]}")
             return decision
@@ -69,11 +71,15 @@ class WatchedStore:
         return future
 
     def sweep(self, statement: sa.Executable, **params: Any) -> "Future[list[Any]]":
-        """As Store.sweep. What it will find can't be known before, so there is only a step after it."""
+        """As Store.sweep. What a claim will find can't be known before, so there is only a step after it. What a purge
+        or the end of the leases of the dead has changed is there at any start as well: no step."""
 
         def done(future: "Future[list[Any]]") -> None:
-            if not future.cancelled() and future.exception() is None and future.result():
-                self._steps.reach(f"after claim of {_describe(future.result())}")
+            if future.cancelled() or future.exception() is not None:
+                return
+            claimed = [row for row in future.result() if isinstance(row, msgspec.Struct)]
+            if claimed:
+                self._steps.reach(f"after claim of {_describe(claimed)}")
 
         future = self._store.sweep(statement, **params)
         future.add_done_callback(done)
@@ -127,9 +133,9 @@ def watch_notifications(gateway: Gateway, steps: Steps) -> None:
     """Makes every try a step before and one after the shop has taken it."""
     send = gateway.sender.send
 
-    async def watched(message: Message) -> TryResult:
+    async def watched(message: Message, terms: Terms) -> TryResult:
         steps.reach(f"before {message.kind} is told")
-        result = await send(message)
+        result = await send(message, terms)
         steps.reach(f"after {message.kind} is told")
         return result
 

@@ -21,7 +21,7 @@ from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
 from tolem.domain.payment import OperationKind, PaymentStatus
 from tolem.sandbox.cards import build_number
-from tolem.storage import queries, schema, sweeps
+from tolem.storage import claims, queries, schema, sweeps
 
 PAYMENTS = 8
 LOOKS = 5
@@ -53,7 +53,7 @@ class Looks:
 
         def count(statement: Any, **params: Any) -> Any:
             self.operations += statement is sweeps._CLAIM_OPERATIONS
-            self.messages += statement is sweeps._CLAIM_MESSAGES
+            self.messages += statement is claims._FREE
             return sweep(statement, **params)
 
         store.sweep = count

@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.notifications.shops import Shop, open_shop
 from tests.postgres import PostgresServer
 from tests.simulation.search import Cell, Secrets, read_cells, read_sqlite_cells
 from tolem.sandbox.cards import build_number
-from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET
+from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, WEBHOOK_SECRET
 
 AMEX = "377514500004820"
 SLOW = build_number(0, line="1")
@@ -96,6 +96,7 @@ class Visitor(Caller):
 async def test_nothing_secret_is_left(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     secrets = Secrets()
     secrets.words |= {CLIENT_SECRET, WRONG_SECRET, b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()}
+    secrets.words |= {WEBHOOK_SECRET, b64decode(WEBHOOK_SECRET.removeprefix("whsec_")).decode()}
     log_path = tmp_path / "server.log"
     async with (
         open_shop() as shop,
@@ -215,12 +216,14 @@ def assert_seen(cells: list[Cell], files: list[tuple[str, bytes]], log: str, vis
     """The search looked where payments are: what may be there was found in each place."""
     places = {cell.place for cell in cells}
     assert {"payments.masked_pan", "ledger.masked_pan", "messages.body", "access_tokens.hash"} <= places
+    assert "webhook_secrets.current" in places
     assert any(cell.text == "440563...5096" for cell in cells)
     assert any(SECRET_HASH.encode() in data for _, data in files)
     assert '"event":"payment"' in log
     assert "Traceback" in log
     assert any("5096" in exchange.text for exchange in visitor.exchanges)
     assert any(b"440563...5096" in request.body for request in shop.requests)
+    assert all("webhook-signature" in request.headers for request in shop.requests)
     assert len(visitor.secrets.words) > 15
 
 

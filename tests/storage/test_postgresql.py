@@ -100,13 +100,13 @@ class _LosingEngine(PostgresEngine):
     moment = "after"
     is_losing = True
 
-    async def commit(self, writes: Any, witness: Query | None = None) -> None:
+    async def commit(self, writes: Any, witness: Query | None = None, *, wakes: bool = False) -> None:
         if not self.is_losing:
-            await super().commit(writes, witness)
+            await super().commit(writes, witness, wakes=wakes)
             return
         self.is_losing = False
         if self.moment == "after":
-            await super().commit(writes, witness)
+            await super().commit(writes, witness, wakes=wakes)
         else:
             self._commit_sent, self._witness = True, witness
         if self.moment == "crash":

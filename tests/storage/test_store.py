@@ -29,7 +29,7 @@ from tolem.domain.history import MessageWithOrder, OrderHistory
 from tolem.domain.message import MessageState
 from tolem.domain.order import AccessToken, Order, OrderStatus
 from tolem.domain.payment import OperationStatus, PaymentStatus
-from tolem.storage import keys, sweeps
+from tolem.storage import claims, keys
 from tolem.storage.mapping import Mapped
 from tolem.storage.open import open_store
 from tolem.storage.schema import orders, tolem_schema
@@ -394,7 +394,7 @@ async def test_changes_and_sweeps_keep_their_order(store: Store) -> None:
 
     first = store.change((), lambda: Decision(None, (order, message)))
     claim = asyncio.create_task(
-        sweeps.claim_messages(store, now=AT, real_now=AT, lease=(7, AT.replace(hour=10)), limit=10, per_host=10)
+        claims.claim_messages(store, {message.host: 10}, now=AT, lease=(7, AT.replace(hour=10)), limit=10)
     )
     await first
     assert [m.id for m in await claim] == [message.id]

@@ -25,6 +25,7 @@ from tolem.ids import Ids
 from tolem.sandbox.fixtures import CLIENT_ID, TERMINAL_ID
 from tolem.web.api import LATER, NOT_SPOKEN, api_routes
 from tolem.web.app import TOKEN_PATHS
+from tolem.web.messages import message_routes
 from tolem.wire.status import ResultCode, StatusName
 
 # Status --------------------------------------------------------------------------------------------------------------
@@ -242,7 +243,8 @@ def test_openapi_describes_what_is_served() -> None:
     text = (Path(tolem.wire.__file__).parent / "openapi.yaml").read_text(encoding="utf-8")
     described = set(re.findall(r"^  (/[^:]+):$", text, re.MULTILINE)) - set(TOKEN_PATHS)
     unasked: Any = None
-    served = {route.path for route in api_routes(unasked, unasked, unasked)} - {*LATER, *NOT_SPOKEN}
+    routes = [*api_routes(unasked, unasked, unasked), *message_routes(unasked, unasked, unasked, unasked)]
+    served = {route.path for route in routes} - {*LATER, *NOT_SPOKEN}
     assert described == {path for path in served if not path.startswith("/api/")}
     names = re.search(r"statusName: \{enum: \[([^]]+)]}", text)
     results = re.search(r"resultCode:\n +enum: \[([^]]+)]", text)

@@ -54,6 +54,18 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     """A hold that is neither captured nor voided by then is released, by a void that the acquirer confirms."""
     tells: tuple[str, ...] = ()
     """Which of `capture`, `void`, `refund` are told by a notification."""
+    notify_gaps: tuple[int, ...] = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    """Seconds of business time before each try of a notification; it has as many tries as there are gaps."""
+    notify_jitter_percent: int = 10
+    """A try may be later by up to this part of its gap, never earlier."""
+    notify_connect_seconds: int = 5
+    """Of a try: name, connection and TLS together."""
+    notify_whole_seconds: int = 15
+    """Of a try: from its first to its last byte."""
+    notify_retry_after_max_seconds: int = 86_400
+    """The longest wait that a shop's Retry-After may ask for."""
+    notify_response_bytes: int = 2_048
+    """What is read and kept of a shop's answer."""
     created_at: datetime
 
 

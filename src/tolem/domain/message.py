@@ -30,6 +30,21 @@ class MessageState(StrEnum):
 UNDELIVERED = (MessageState.WAITING, MessageState.SENDING)
 
 
+class Fault(StrEnum):
+    """Why a try brought no answer."""
+
+    ADDRESS = "address"  # malformed, or not one that may be notified from here
+    NAME = "name"  # the name can't be resolved
+    REFUSED = "refused"  # nobody listens at the port
+    UNREACHABLE = "unreachable"  # no way to the host, or no connection in time
+    CERTIFICATE = "certificate"  # not trusted, expired, or of another name
+    TLS = "tls"  # the two sides agree on no encryption
+    CUT = "cut"  # connected, then closed without an answer
+    TIMED_OUT = "timed_out"  # connected, and no answer in time
+    GARBLED = "garbled"  # what came is not HTTP
+    OTHER = "other"
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One outcome to be told to one address."""
 
@@ -47,6 +62,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Every try sends these bytes."""
     state: MessageState
     tries: int
+    """All that were made."""
+    tries_before: int = 0
+    """Those of earlier schedules: it was sent again by hand after that many, and its schedule counts from there."""
     due_at: datetime | None
     """Next try (business time); None once it needs none."""
     lease_owner: int | None
@@ -68,5 +86,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """HTTP status; None: no answer."""
     error: str
     """Why there was no answer, in words; empty otherwise."""
+    fault: Fault | None = None
+    """The same for programs."""
+    address: str = ""
+    """`ip:port` that was connected to, or could not be; empty if it never came to that."""
+    headers: str = ""
+    """Header lines as they were sent; empty if it never came to that."""
     response: bytes
     """First 2 KB of the answer."""

@@ -69,6 +69,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     data: str = ""
     """The shop's own text, given back as it came."""
     payment_type: str = ""
+    page_refusal: str = ""
+    """Why the round's page did not open last time, English, for the shop's developer; empty once it has."""
+    page_refused_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
 

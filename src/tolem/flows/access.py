@@ -14,10 +14,11 @@ from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.order import AccessToken
 from tolem.flows.directory import Directory
 from tolem.ids import hash_secret_address
-from tolem.storage import keys
+from tolem.storage import keys, queries
 from tolem.storage.store import Store
 
 MONEY_SCOPE = "payment"
+ORDER_TOKEN = "this token was issued for one order's payment page; request one without invoiceID and amount"  # noqa: S105 - words
 
 
 class Bearer(NamedTuple):
@@ -52,6 +53,16 @@ class Access:
         terminal = await self._directory.find_terminal(terminal_id)
         return terminal if terminal is not None and terminal.merchant_id == bearer.merchant.id else None
 
+    async def list_own_terminals(self, bearer: Bearer) -> tuple[UUID, ...]:
+        """The terminals whose messages and orders the bearer may look at: the token's, or all of its merchant. Raises
+        Refused for a token that was issued for an order."""
+        token = bearer.token
+        if token.order_id is not None:
+            raise Refused(Refusal.FORBIDDEN, ORDER_TOKEN)
+        if token.terminal_id is not None:
+            return (token.terminal_id,) if await self.find_own_terminal(bearer, token.terminal_id) else ()
+        return await queries.list_terminal_ids(self._store, bearer.merchant.id)
+
     async def check_money(self, bearer: Bearer, history: OrderHistory) -> Terminal:
         """The order's terminal, if the bearer may move its money. Raises Refused.
 
@@ -68,8 +79,5 @@ class Access:
         if token.order_id is not None:
             is_own = token.order_id == history.order.id
             if not (is_own and bearer.merchant.order_token_powers):
-                raise Refused(
-                    Refusal.FORBIDDEN,
-                    "this token was issued for one order's payment page; request one without invoiceID and amount",
-                )
+                raise Refused(Refusal.FORBIDDEN, ORDER_TOKEN)
         return terminal

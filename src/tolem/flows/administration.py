@@ -14,12 +14,18 @@ from tolem.domain.errors import Refusal, Refused
 from tolem.domain.merchant import SECRET_LENGTH_MIN, Merchant, Terminal, hash_secret
 from tolem.domain.money import InvalidAmount, parse_currency
 from tolem.ids import Ids
+from tolem.notifications.terms import WHOLE_SECONDS_MAX
 from tolem.storage import keys, queries
 from tolem.storage.store import Decision, Store
 
 ATTEMPTS_MAX = 10
 ROUND_MINUTES_MAX = 24 * 60
 HOLD_DAYS_MAX = 30
+NOTIFY_TRIES_MAX = 20
+NOTIFY_GAP_SECONDS_MAX = 7 * 86_400
+NOTIFY_JITTER_PERCENT_MAX = 50
+NOTIFY_RETRY_AFTER_SECONDS_MAX = 7 * 86_400
+NOTIFY_RESPONSE_BYTES_MAX = 16_384
 TOLD = ("capture", "void", "refund")
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{3,64}")
@@ -111,6 +117,7 @@ class Administration:
             created_at=self._clock.now(),
             **_check_settings(settings),
         )
+        _check_timeouts(terminal)
 
         def decide(known: Terminal | None) -> Decision[None]:
             if known is not None:
@@ -128,6 +135,7 @@ class Administration:
             if stored is None:
                 raise Refused(Refusal.NOT_FOUND, f"there is no terminal {terminal_id}", "terminal")
             terminal = replace(stored, **wanted)
+            _check_timeouts(terminal)
             return Decision(terminal, (terminal,))
 
         return await self._store.change((keys.terminal_by_id(terminal_id),), decide)
@@ -159,7 +167,33 @@ def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     for told in wanted.get("tells", ()):
         if told not in TOLD:
             raise _invalid(f"tells: {told!r} is none of {', '.join(TOLD)}", "tells")
+    if "notify_gaps" in wanted:
+        _check_gaps(wanted["notify_gaps"])
+    _check_range(wanted, "notify_jitter_percent", 0, NOTIFY_JITTER_PERCENT_MAX)
+    _check_range(wanted, "notify_connect_seconds", 1, WHOLE_SECONDS_MAX)
+    _check_range(wanted, "notify_whole_seconds", 1, WHOLE_SECONDS_MAX)
+    _check_range(wanted, "notify_retry_after_max_seconds", 0, NOTIFY_RETRY_AFTER_SECONDS_MAX)
+    _check_range(wanted, "notify_response_bytes", 0, NOTIFY_RESPONSE_BYTES_MAX)
     return wanted
+
+
+def _check_gaps(gaps: tuple[int, ...]) -> None:
+    if not 1 <= len(gaps) <= NOTIFY_TRIES_MAX:
+        raise _invalid(f"notify_gaps: {len(gaps)} tries, use 1 to {NOTIFY_TRIES_MAX}", "notify_gaps")
+    if gaps[0] != 0:
+        raise _invalid("notify_gaps: the first is 0, since the first try follows the payment at once", "notify_gaps")
+    for gap in gaps:
+        if not 0 <= gap <= NOTIFY_GAP_SECONDS_MAX:
+            raise _invalid(f"notify_gaps: {gap} seconds, use 0 to {NOTIFY_GAP_SECONDS_MAX}", "notify_gaps")
+
+
+def _check_timeouts(terminal: Terminal) -> None:
+    if terminal.notify_connect_seconds > terminal.notify_whole_seconds:
+        raise _invalid(
+            f"notify_connect_seconds is {terminal.notify_connect_seconds}, use at most notify_whole_seconds,"
+            f" which is {terminal.notify_whole_seconds}",
+            "notify_connect_seconds",
+        )
 
 
 def _check_range(wanted: dict[str, Any], name: str, least: int, most: int) -> None:

@@ -90,38 +90,14 @@ class Checkout:
         """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
 
     async def open_page(self, wish: PayObject) -> str:
-        """A pay object → the id of a new page of its order's round. Raises Refused where it contradicts the token."""
-        for flag, service in FLAGS_NOT_SPOKEN.items():
-            if flag in wish.flags:
-                raise Refused(Refusal.NOT_AVAILABLE, f"{service} is not available here", field=flag)
-        if wish.payment_type not in ("", VERIFICATION):
-            raise Refused(
-                Refusal.NOT_AVAILABLE, f"paymentType {wish.payment_type!r} is not available here", field="paymentType"
-            )
+        """A pay object → the id of a new page of its order's round. Raises Refused where it contradicts the token; the
+        order keeps why."""
         token_hash = hash_secret_address(wish.access_token)
-        terminal = await self._terminal_of(wish, token_hash)
-        page_id = self._ids.secret()
-        page_hash = hash_secret_address(page_id)
-        now = self._clock.now()
-
-        def decide(found: TokenWithOrder | None) -> Decision[None]:
-            order = _check_token(found, now)
-            _check_agreement(order, wish)
-            page = Page(
-                hash=page_hash,
-                order_id=order.id,
-                round_id=order.round_id,
-                language=wish.language,
-                expires_at=now + PAGE_LIFETIME,
-            )
-            is_paying = found is not None and found.history is not None and found.history.open_payment() is not None
-            if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now) or is_paying:
-                return Decision(None, (page,))  # it shows how the round ended, or how the payment goes on
-            opened = self._take_page_data(order, wish, terminal, now)
-            return Decision(None, (opened, page))
-
-        await self._store.change((keys.token_by_hash(token_hash),), decide)
-        return page_id
+        try:
+            return await self._open_page(wish, token_hash)
+        except Refused as refused:
+            await self._note_refusal(token_hash, refused.message)
+            raise
 
     async def view(self, page_id: str) -> OpenedPage | None:
         """What the page shows now. None: no such page, or not any more."""
@@ -183,6 +159,49 @@ class Checkout:
         if end is not None and end.message is not None:
             self._notifier.send(end.message)
 
+    async def _open_page(self, wish: PayObject, token_hash: bytes) -> str:
+        for flag, service in FLAGS_NOT_SPOKEN.items():
+            if flag in wish.flags:
+                raise Refused(Refusal.NOT_AVAILABLE, f"{service} is not available here", field=flag)
+        if wish.payment_type not in ("", VERIFICATION):
+            raise Refused(
+                Refusal.NOT_AVAILABLE, f"paymentType {wish.payment_type!r} is not available here", field="paymentType"
+            )
+        terminal = await self._terminal_of(wish, token_hash)
+        page_id = self._ids.secret()
+        page_hash = hash_secret_address(page_id)
+        now = self._clock.now()
+
+        def decide(found: TokenWithOrder | None) -> Decision[None]:
+            order = _check_token(found, now)
+            _check_agreement(order, wish)
+            page = Page(
+                hash=page_hash,
+                order_id=order.id,
+                round_id=order.round_id,
+                language=wish.language,
+                expires_at=now + PAGE_LIFETIME,
+            )
+            is_paying = found is not None and found.history is not None and found.history.open_payment() is not None
+            if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now) or is_paying:
+                return Decision(None, (page,))  # it shows how the round ended, or how the payment goes on
+            opened = self._take_page_data(order, wish, terminal, now)
+            return Decision(None, (opened, page))
+
+        await self._store.change((keys.token_by_hash(token_hash),), decide)
+        return page_id
+
+    async def _note_refusal(self, token_hash: bytes, message: str) -> None:
+        """Whoever asks why the order is unpaid is told that its page did not open."""
+        now = self._clock.now()
+
+        def decide(found: TokenWithOrder | None) -> Decision[None]:
+            if found is None or found.history is None or found.history.order.status is not OrderStatus.OPEN:
+                return Decision(None)
+            return Decision(None, (replace(found.history.order, page_refusal=message, page_refused_at=now),))
+
+        await self._store.change((keys.token_by_hash(token_hash),), decide)
+
     async def _terminal_of(self, wish: PayObject, token_hash: bytes) -> Terminal:
         """The terminal that the object names, which the decision compares with the order's own; else the order's."""
         if TERMINAL_ID.fullmatch(wish.terminal_id):
@@ -223,6 +242,8 @@ class Checkout:
             name=wish.name,
             data=wish.data,
             payment_type=wish.payment_type,
+            page_refusal="",
+            page_refused_at=None,
             updated_at=now,
         )
 

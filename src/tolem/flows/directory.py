@@ -1,4 +1,4 @@
-"""Merchants and terminals as last read, so that a payment does not read them anew at every step.
+"""Merchants, terminals and their webhook secrets as last read, so that a payment does not read them anew at every step.
 
 An entry is at most a second old: what the command line changes beside a running server counts a second later.
 """
@@ -7,6 +7,7 @@ import time
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.storage import keys
 from tolem.storage.store import Store
@@ -35,12 +36,13 @@ class _Memory(Generic[N, R]):
 
 
 class Directory:
-    """Reads merchants and terminals through a memory of a second."""
+    """Reads merchants, terminals and sealed webhook secrets through a memory of a second."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._merchants = _Memory[str, Merchant]()
         self._terminals = _Memory[UUID, Terminal]()
+        self._webhook_secrets = _Memory[UUID, WebhookSecrets]()
 
     async def find_merchant(self, client_id: str) -> Merchant | None:
         """The merchant that authenticates as `client_id`."""
@@ -64,3 +66,11 @@ class Directory:
         if terminal is None:
             raise LookupError(f"terminal {terminal_id} is not stored")
         return terminal
+
+    async def find_webhook_secrets(self, terminal_id: UUID) -> WebhookSecrets | None:
+        """The terminal's webhook secrets, sealed."""
+        is_fresh, secrets = self._webhook_secrets.recall(terminal_id)
+        if is_fresh:
+            return secrets
+        found = await self._store.find(keys.webhook_secrets_of(terminal_id))
+        return self._webhook_secrets.keep(terminal_id, found)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tolem.clock import Clock
 from tolem.domain.errors import Refusal, Refused
-from tolem.domain.history import OrderHistory
+from tolem.domain.history import Event, OrderHistory
 from tolem.domain.merchant import Merchant, Terminal, hash_secret, is_secret
 from tolem.domain.message import Message
 from tolem.domain.money import InvalidAmount, parse_amount, parse_currency
@@ -145,9 +145,10 @@ class Tokens:
             created_at=now,
             updated_at=now,
         )
+        event_id = self._ids.new()
 
         def decide(history: OrderHistory | None) -> Decision[AccessToken]:
-            return _decide_order_token(history, wanted, request, record)
+            return _decide_order_token(history, wanted, request, record, event_id)
 
         return await self._store.change((keys.order_by_invoice(terminal.id, request.invoice_id),), decide)
 
@@ -189,11 +190,11 @@ def _check_amount(request: TokenRequest, terminal: Terminal) -> tuple[int, str]:
 
 
 def _decide_order_token(
-    history: OrderHistory | None, wanted: Order, request: TokenRequest, record: AccessToken
+    history: OrderHistory | None, wanted: Order, request: TokenRequest, record: AccessToken, event_id: UUID
 ) -> Decision[AccessToken]:
     """The newest token's links and secret count. What it leaves out stays as it was, and nothing changes while a
     payment is open: a token that is asked for the status must not cost the shop its notification."""
-    withdrawn: tuple[Message, ...] = ()
+    beside: tuple[Message | Event, ...] = ()
     if history is None:
         order = wanted
     elif history.order.status is OrderStatus.PAID:
@@ -214,7 +215,10 @@ def _decide_order_token(
             return Decision(_bind(record, order), (_bind(record, order),))
         if not (is_same and is_payable):
             order = rounds.open_next_round(order, wanted.round_id, wanted.amount, wanted.currency, now)
-            withdrawn = rounds.withdraw_failures(history)
+            event = Event(
+                id=event_id, order_id=order.id, payment_id=None, kind="round_opened", detail="by a new token", at=now
+            )
+            beside = (event, *rounds.withdraw_failures(history))
     order = replace(order, updated_at=wanted.updated_at)
     if request.secret_hash:
         order = replace(order, secret_hash=request.secret_hash)
@@ -228,7 +232,7 @@ def _decide_order_token(
     if request.account_id:
         order = replace(order, account_id=request.account_id, account_is_vouched=True)
     bound = _bind(record, order)
-    return Decision(bound, (order, bound, *withdrawn))
+    return Decision(bound, (order, bound, *beside))
 
 
 def _bind(record: AccessToken, order: Order) -> AccessToken:

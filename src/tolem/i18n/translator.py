@@ -14,6 +14,7 @@ from babel.messages.pofile import read_po
 
 CATALOGUES = Path(__file__).parent
 DOMAIN = "tolem"
+"""What payers read. `story` is what developers and operators read (story.py)."""
 DEFAULT_LANGUAGE = "ru"
 """For a payer whose language is not known, and for one without a catalogue."""
 
@@ -23,9 +24,9 @@ def mark(msgid: str) -> str:
     return msgid
 
 
-def list_catalogues() -> dict[str, Path]:
+def list_catalogues(domain: str = DOMAIN) -> dict[str, Path]:
     """Language → its .po file, for every language that has one."""
-    return {path.parent.parent.name: path for path in sorted(CATALOGUES.glob(f"*/LC_MESSAGES/{DOMAIN}.po"))}
+    return {path.parent.parent.name: path for path in sorted(CATALOGUES.glob(f"*/LC_MESSAGES/{domain}.po"))}
 
 
 class Translator:
@@ -53,14 +54,14 @@ class Translator:
         return translated % {"count": count, **values}
 
 
-def load_translator() -> Translator:
-    """Reads every catalogue. There are no compiled files: a .po file is all there is to edit."""
-    return Translator({language: _read(language, path) for language, path in list_catalogues().items()})
+def load_translator(domain: str = DOMAIN) -> Translator:
+    """Reads every catalogue of a domain. There are no compiled files: a .po file is all there is to edit."""
+    return Translator({language: _read(language, path) for language, path in list_catalogues(domain).items()})
 
 
 def _read(language: str, path: Path) -> GNUTranslations:
     with path.open("rb") as file:
-        catalogue = read_po(file, locale=language, domain=DOMAIN)
+        catalogue = read_po(file, locale=language)
     compiled = io.BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)

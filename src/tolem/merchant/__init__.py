@@ -12,7 +12,6 @@ from tolem.merchant.amount import Amount
 from tolem.merchant.client import Client, TemporaryError, TokenError
 from tolem.merchant.notification import (
     ExpectedPayment,
-    InvalidNotification,
     Notification,
     Operation,
     OperationNotification,
@@ -22,6 +21,7 @@ from tolem.merchant.notification import (
 )
 from tolem.merchant.order import OrderRequest, Token, new_secret_hash
 from tolem.merchant.payobject import build_pay_object, script_url
+from tolem.merchant.signature import InvalidNotification, verify_signature
 
 __all__ = [
     "Amount",
@@ -41,4 +41,5 @@ __all__ = [
     "script_url",
     "verify_notification",
     "verify_post_link",
+    "verify_signature",
 ]

@@ -4,31 +4,27 @@ of the money later (docs/protocol.md §5).
 Called by the shop's postLink handler: `read_invoice_id` to find the order, `verify_post_link` to believe the body,
 then the order is changed, and only then 2xx is answered. A shop that is told of charges, cancels and refunds calls
 `verify_notification` instead. Invariant: a `Notification` exists only for a body that knows the order's secret_hash and
-agrees with the order in invoice, amount, currency and terminal; an `OperationNotification` is never taken for one.
+agrees with the order in invoice, amount, currency and terminal; and, where the shop has a webhook secret, only for a
+request that was signed with it in the last five minutes. An `OperationNotification` is never taken for one.
 """
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import NoReturn
 
 from tolem.merchant.amount import Amount, exact
+from tolem.merchant.signature import InvalidNotification, verify_signature
+
+__all__ = ["ExpectedPayment", "InvalidNotification", "Notification", "read_invoice_id", "verify_post_link"]
 
 BODY_BYTES_MAX = 64 * 1024
 """A postLink has about 1 KB; a handler need not read more than this."""
 
 _OUTCOMES = {"ok": True, "error": False}
-
-
-class InvalidNotification(Exception):
-    """The body is no notification of this order. `reason` says why, without any secret: log it, answer 4xx."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +67,8 @@ class Notification:
     """0 on success, else docs/protocol.md §10."""
     account_id: str
     """The gateway spells it `accountId` or `acountId`."""
+    message_id: str
+    """The same on every try to deliver this notification; empty if no signature was verified."""
     raw: Mapping[str, object]
     """All fields as they came, numbers exact, without secret_hash: safe to log."""
 
@@ -101,24 +99,45 @@ class OperationNotification:
     currency: str
     reference: str
     """RRN of the payment."""
+    message_id: str
+    """webhook-id: the same on every try. Empty: its signature was not looked at."""
     raw: Mapping[str, object]
     """All fields as they came, numbers exact, without secret_hash: safe to log."""
 
 
-def verify_post_link(body: bytes, expected: ExpectedPayment) -> Notification:
-    """The body of a postLink, if it is true of this order. Raises InvalidNotification for everything else.
+def verify_post_link(
+    body: bytes,
+    expected: ExpectedPayment,
+    headers: Mapping[str, str] | None = None,
+    *,
+    webhook_secret: str | Sequence[str] | None = None,
+) -> Notification:
+    """A postLink, if it is true of this order. Raises InvalidNotification for everything else.
 
-    The secret is compared in constant time and first; amounts are compared as decimals, `100.00` is 100. That the
-    same notification comes again is normal (the gateway repeats it until it sees a 2xx): treat it as told.
+    webhook_secret: the terminal's `whsec_…`, or several while it is being replaced; the request's headers are needed
+    with it. None: the gateway signs nothing, as the bank. Secrets are compared in constant time and first; amounts are
+    compared as decimals, `100.00` is 100. That the same notification comes again is normal (the gateway repeats it
+    until it sees a 2xx): treat it as told. Raises ValueError for a secret that is none.
     """
-    told = verify_notification(body, expected)
+    told = verify_notification(body, expected, headers, webhook_secret=webhook_secret)
     if isinstance(told, OperationNotification):
         raise InvalidNotification(f"code is {told.operation.value!r}, no payment: verify_notification takes it")
     return told
 
 
-def verify_notification(body: bytes, expected: ExpectedPayment) -> Notification | OperationNotification:
+def verify_notification(
+    body: bytes,
+    expected: ExpectedPayment,
+    headers: Mapping[str, str] | None = None,
+    *,
+    webhook_secret: str | Sequence[str] | None = None,
+) -> Notification | OperationNotification:
     """The same for a shop whose terminal tells of charges, cancels and refunds, too: ask which of the two came."""
+    message_id = ""
+    if webhook_secret is not None:
+        if headers is None:
+            raise TypeError("verify_post_link needs the request's headers to verify its signature")
+        message_id = verify_signature(body, headers, webhook_secret)
     payload = _parse(body)
     secret = payload.get("secret_hash")
     # surrogatepass: JSON may carry half a surrogate pair, which plain UTF-8 can't write.
@@ -133,9 +152,9 @@ def verify_notification(body: bytes, expected: ExpectedPayment) -> Notification 
         _differs("terminal", terminal, expected.terminal_id)
     code = _text(payload, "code")
     if code in _OUTCOMES:
-        return _read_outcome(payload, expected, is_paid=_OUTCOMES[code])
+        return _read_outcome(payload, expected, message_id, _OUTCOMES[code])
     if code in _OPERATIONS:
-        return _read_operation(payload, expected, _OPERATIONS[code])
+        return _read_operation(payload, expected, message_id, _OPERATIONS[code])
     raise InvalidNotification(f"code is {code[:16]!r}, not 'ok' or 'error', and no operation")
 
 
@@ -148,7 +167,9 @@ def read_invoice_id(body: bytes) -> str:
     return invoice
 
 
-def _read_outcome(payload: Mapping[str, object], expected: ExpectedPayment, *, is_paid: bool) -> Notification:
+def _read_outcome(
+    payload: Mapping[str, object], expected: ExpectedPayment, message_id: str, is_paid: bool
+) -> Notification:
     amount = _amount(payload, "amount")
     if amount != exact(expected.amount):
         _differs("amount", amount, expected.amount)
@@ -165,12 +186,13 @@ def _read_outcome(payload: Mapping[str, object], expected: ExpectedPayment, *, i
         reason=_text(payload, "reason"),
         reason_code=_reason_code(payload.get("reasonCode", 0)),
         account_id=_text(payload, "accountId") or _text(payload, "acountId"),
+        message_id=message_id,
         raw=_without_secret(payload),
     )
 
 
 def _read_operation(
-    payload: Mapping[str, object], expected: ExpectedPayment, operation: Operation
+    payload: Mapping[str, object], expected: ExpectedPayment, message_id: str, operation: Operation
 ) -> OperationNotification:
     amount, refunded = _amount(payload, "amount"), _amount(payload, "payoutAmount")
     if not 0 < amount <= exact(expected.amount):
@@ -185,6 +207,7 @@ def _read_operation(
         refunded=refunded,
         currency=expected.currency,
         reference=_text(payload, "reference"),
+        message_id=message_id,
         raw=_without_secret(payload),
     )
 

@@ -20,8 +20,9 @@ from yarl import URL
 
 LINK_LENGTH_MAX = 2048
 
-LOOKUPS_MAX = 64
-"""Names being resolved at one time; aiohttp asks for each name only once."""
+LOOKUPS_MAX = 512
+"""Names being resolved at one time; aiohttp asks for each name only once. Many, since a name whose servers are dead is
+looked up for half a minute, and may not keep the names of others waiting meanwhile."""
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")

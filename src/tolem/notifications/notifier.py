@@ -1,30 +1,31 @@
 """Delivers the outbox: first tries right after the commit, everything else by the durable loop.
 
 The flows hand over a message whose lease they committed (`lease`, `send`); the loop (`run`) claims what is due:
-retries, messages that waited for an older one of their order, and what a process that died had leased. A message is
-claimed only when its host has a free slot. Each try's result is stored under the message's lease in one change, with
-the next state; if that is impossible the lease runs out and the message is sent again: at least once, never less.
+retries, messages that waited for an older one of their order, and what a process that died had leased. It looks when it
+is woken, in this process or by a commit of another one, and now and then. A message is claimed only when its host has a
+free slot. Each try's result is stored under the message's lease in one change, with the next state; if that is
+impossible the lease runs out and the message is sent again: at least once, never less.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Protocol
 from uuid import UUID
-
-from msgspec.structs import replace
 
 from tolem.clock import Clock
 from tolem.domain.history import MessageWithOrder
-from tolem.domain.message import Attempt, Message, MessageKind, MessageState
+from tolem.domain.message import Message, MessageState
 from tolem.ids import Ids
+from tolem.notifications.attempts import Stored, decide_result, decide_return
+from tolem.notifications.hosts import Hosts, Slot
 from tolem.notifications.outbox import Lease
-from tolem.notifications.schedule import LEASE, WHOLE_SECONDS, Outcome, TryResult, next_try
-from tolem.notifications.sender import Sender
-from tolem.notifications.slots import Slots
+from tolem.notifications.schedule import TryResult
+from tolem.notifications.terms import LEASE, Terms
 from tolem.storage import keys
+from tolem.storage.claims import claim_messages, free_leases, list_due_hosts
 from tolem.storage.store import Decision, Store
-from tolem.storage.sweeps import claim_messages
 from tolem.telemetry import log
 
 CONCURRENCY = 1024
@@ -33,11 +34,22 @@ CONCURRENCY = 1024
 PER_HOST = 32
 """Tries at one time to one host: also the sender's connections."""
 
+CLAIM_MAX = 128
+"""Messages that are claimed at one time: the database works on them for some milliseconds."""
+
 POLL_SECONDS = 1.0
-"""Longest sleep of the loop: what other programs made due is seen after this."""
+"""Longest sleep of the loop: what falls due by time, and what a program beside the server wrote, is seen after this."""
 
 BACK_OFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits after failures of the database; the last one repeats."""
+
+
+class Carrier(Protocol):
+    """Carries a message to its shop: the sender, or a sandbox's faults in front of it."""
+
+    async def send(self, message: Message, terms: Terms) -> TryResult | None:
+        """One try, which always answers within terms.whole_seconds. None: there was none, the lease was given up."""
+        ...
 
 
 class Notifier:
@@ -48,21 +60,24 @@ class Notifier:
         store: Store,
         clock: Clock,
         ids: Ids,
-        sender: Sender,
+        sender: Carrier,
         instance: int,
+        find_terms: Callable[[UUID], Awaitable[Terms]],
         *,
         concurrency: int = CONCURRENCY,
         per_host: int = PER_HOST,
         poll_seconds: float = POLL_SECONDS,
         on_try: Callable[[TryResult], None] | None = None,
     ) -> None:
-        """`instance`: the store's own, since leases end with it. `on_try` is told of every try that was stored."""
+        """`instance`: the store's own, since leases end with it. `find_terms`: of a terminal, by its id. `on_try` is
+        told of every try that was stored."""
         self._store = store
         self._clock = clock
         self._ids = ids
         self._sender = sender
         self._instance = instance
-        self._slots = Slots(concurrency, per_host)
+        self._find_terms = find_terms
+        self._hosts = Hosts(concurrency, per_host)
         self._poll_seconds = poll_seconds
         self._on_try = on_try
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,8 +87,10 @@ class Notifier:
         self._loop_ended = asyncio.Event()
         self._loop_ended.set()
         self._stopping = False
-        self._left_due = False
-        """Due messages may have been left, because the slots of their hosts were taken."""
+        self._after = ""
+        """The host at which the next look goes on, if more are due than can be looked at."""
+        self._freed_at = 0.0
+        """When leases of the dead were ended last, by the loop's time."""
 
     def lease(self) -> Lease:
         """This process's right to send a message that is about to be committed."""
@@ -86,8 +103,7 @@ class Notifier:
         """
         if message.state is not MessageState.SENDING or message.lease_owner != self._instance:
             return  # it waits for an older one of its order
-        if not self._start(message):
-            self._spawn(self._give_back(message))
+        self._start_or_give_back(message)
 
     def wake(self) -> None:
         """Something may have become due: a message was committed as waiting, a lease ended, the clock was moved."""
@@ -96,11 +112,13 @@ class Notifier:
     async def run(self) -> None:
         """The durable loop, until `stop`. Survives every failure of the database."""
         self._loop_ended.clear()
+        self._store.listen(self.wake)
         failures = 0
         try:
             while not self._stopping:
                 self._woken.clear()
                 try:
+                    await self._free_leases()
                     await self._claim()
                     failures = 0
                     await self._sleep(self._poll_seconds)
@@ -127,28 +145,45 @@ class Notifier:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _free_leases(self) -> None:
+        """What processes that died had leased is anybody's again. The look is cheap, and need not follow every wake."""
+        now = asyncio.get_running_loop().time()
+        if now - self._freed_at >= self._poll_seconds:
+            self._freed_at = now
+            await free_leases(self._store, real_now=self._clock.real_now())
+
     async def _claim(self) -> None:
-        """Leases what is due, as far as there are free slots, and starts it."""
+        """Leases what is due, as far as there are free slots, and starts it. Looks at every host once."""
+        self._hosts.begin_round()
+        start, wraps = self._after, 0
         while not self._stopping:
-            busy_hosts = self._slots.busy_hosts()
-            # Something may wait for the slots that are taken: when they get free, it is worth another look.
-            self._left_due = bool(busy_hosts) or self._slots.free == 0
-            if self._slots.free == 0:
+            if not self._hosts.free:
+                self._hosts.note_unseen()
                 return
-            claimed = await claim_messages(
-                self._store,
-                now=self._clock.now(),
-                real_now=self._clock.real_now(),
-                lease=self.lease(),
-                limit=self._slots.free,
-                per_host=self._slots.free_per_host(),
-                full_hosts=busy_hosts,
-            )
-            for message in claimed:
-                if not self._start(message):
-                    self._spawn(self._give_back(message))
-            if not claimed:
+            due = await list_due_hosts(self._store, now=self._clock.now(), after=self._after)
+            if not await self._claim_of(due.names):
                 return
+            self._after = due.next_after or ""
+            wraps += not self._after
+            if due.next_after is None or wraps > 1 or (wraps and self._after >= start):
+                return
+
+    async def _claim_of(self, names: Sequence[str]) -> bool:
+        """The same for some hosts. False: no slot was left before the last of them."""
+        while names:
+            plan = self._hosts.plan(names, asyncio.get_running_loop().time(), CLAIM_MAX)
+            if plan.quotas:
+                claimed = await claim_messages(
+                    self._store, plan.quotas, now=self._clock.now(), lease=self.lease(), limit=CLAIM_MAX
+                )
+                for message in claimed:
+                    self._start_or_give_back(message)
+                self._hosts.note_claimed(Counter(message.host for message in claimed), plan)
+            elif plan.rest:
+                self._hosts.note_unseen()
+                return False
+            names = plan.rest
+        return True
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -157,23 +192,24 @@ class Notifier:
         except TimeoutError:
             return
 
-    def _start(self, message: Message) -> bool:
-        """Begins a try; False if the host has no free slot, or if we are stopping."""
-        if self._stopping or not self._slots.take(message.host):
-            return False
+    def _start_or_give_back(self, message: Message) -> None:
+        """Begins a try, unless the host has no free slot or we are stopping."""
+        slot = None if self._stopping else self._hosts.take(message.host, asyncio.get_running_loop().time())
+        if slot is None:
+            self._spawn(self._give_back(message))
+            return
         older = self._of_order.get(message.order_id)
-        task = self._spawn(self._deliver(message, older))
+        task = self._spawn(self._deliver(message, slot, older))
         self._of_order[message.order_id] = task
 
         def release(_: asyncio.Task[None]) -> None:
-            self._slots.give_back(message.host)
+            self._hosts.give_back(slot)
             if self._of_order.get(message.order_id) is task:
                 del self._of_order[message.order_id]
-            if self._left_due and self._slots.may_claim(message.host):
+            if self._hosts.is_worth_a_claim(message.host):
                 self.wake()
 
         task.add_done_callback(release)
-        return True
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -187,17 +223,21 @@ class Notifier:
             # Its lease runs out, and the message is sent again.
             log.error("notification_fault", exc_info=error)
 
-    async def _deliver(self, message: Message, older: asyncio.Task[None] | None) -> None:
+    async def _deliver(self, message: Message, slot: Slot, older: asyncio.Task[None] | None) -> None:
         """One try from lease to stored result."""
         if older is not None:
             # A failure that was withdrawn in the middle of its try: the newer message must not overtake it on the way.
             await asyncio.wait((older,))
-        if self._seconds_left(message) < WHOLE_SECONDS:
+        terms = await self._find_terms(message.terminal_id)
+        if self._seconds_left(message) < terms.whole_seconds:
             await self._give_back(message)
             return
         at = self._clock.now()
-        result = await self._sender.send(message)
-        stored = await self._store_result(message, at, result)
+        result = await self._sender.send(message, terms)
+        if result is None:
+            return
+        self._hosts.judge(slot, result.duration_ms / 1000, is_answered=result.status is not None)
+        stored = await self._store_result(message, terms, at, result)
         if stored is None:
             return
         log.info(
@@ -213,16 +253,14 @@ class Notifier:
         )
         if self._on_try is not None:
             self._on_try(result)
-        if stored.frees_another:
-            self.wake()
 
-    async def _store_result(self, message: Message, at: datetime, result: TryResult) -> "Stored | None":
+    async def _store_result(self, message: Message, terms: Terms, at: datetime, result: TryResult) -> Stored | None:
         """Stores a try, patiently: a shop should not get a message twice because our database was away."""
         now = self._clock.now()
         jitter = (self._ids.new().int & 0xFFFF_FFFF) / 2**32  # the random end of an id
 
         def decide(loaded: MessageWithOrder | None) -> Decision[Stored | None]:
-            return decide_result(loaded, message, self._instance, at, result, now, jitter)
+            return decide_result(loaded, message, terms, self._instance, at, result, now, jitter)
 
         failures = 0
         while True:
@@ -244,72 +282,14 @@ class Notifier:
         """Ends our lease without a try."""
 
         def decide(loaded: MessageWithOrder | None) -> Decision[None]:
-            if loaded is None or not _is_leased(loaded.record, message, self._instance):
-                return Decision(None)
-            waiting = replace(loaded.record, state=MessageState.WAITING, lease_owner=None, leased_until=None)
-            return Decision(None, (waiting,))
+            return decide_return(loaded, message, self._instance)
 
         await self._store.change((keys.message_by_id(message.id),), decide)
-        self._left_due = True
-        if self._slots.may_claim(message.host):
+        self._hosts.note_left(message.host)
+        if self._hosts.is_worth_a_claim(message.host):
             self.wake()
 
     def _seconds_left(self, message: Message) -> float:
         """Of the message's lease."""
         until = message.leased_until
         return (until - self._clock.real_now()).total_seconds() if until else 0.0
-
-
-class Stored(NamedTuple):
-    """A try that counts."""
-
-    number: int
-    outcome: Outcome
-    frees_another: bool
-    """A newer message of the order has waited for this one's end."""
-
-
-def decide_result(
-    loaded: MessageWithOrder | None,
-    message: Message,
-    instance: int,
-    at: datetime,
-    result: TryResult,
-    now: datetime,
-    jitter: float,
-) -> Decision[Stored | None]:
-    """The try of `message` that began at `at` as an attempt and the message's next state; None if our lease was lost.
-
-    A message that was withdrawn meanwhile stays withdrawn, but what the shop was told is on record.
-    """
-    if loaded is None:
-        return Decision(None)
-    record = loaded.record
-    is_withdrawn = record.state is MessageState.WITHDRAWN and record.tries == message.tries
-    if not is_withdrawn and not _is_leased(record, message, instance):
-        return Decision(None)
-    number = record.tries + 1
-    outcome = Outcome(MessageState.WITHDRAWN, None) if is_withdrawn else next_try(number, result, now, jitter)
-    is_overtaken = record.kind is MessageKind.FAILURE and record.round_id != loaded.history.order.round_id
-    if is_overtaken and outcome.state is MessageState.WAITING:
-        outcome = Outcome(MessageState.WITHDRAWN, None)  # a new round began while this was on its way
-    attempt = Attempt(
-        message_id=record.id,
-        number=number,
-        at=at,
-        duration_ms=result.duration_ms,
-        status=result.status,
-        error=result.error,
-        response=result.response,
-    )
-    moved = replace(
-        record, state=outcome.state, tries=number, due_at=outcome.due_at, lease_owner=None, leased_until=None
-    )
-    is_over = outcome.state is not MessageState.WAITING
-    frees_another = is_over and any(other.id != record.id for other in loaded.history.messages.values())
-    return Decision(Stored(number, outcome, frees_another), (attempt, moved))
-
-
-def _is_leased(record: Message, message: Message, instance: int) -> bool:
-    """The stored message is still in the hands of the try that began with `message`."""
-    return (record.state, record.lease_owner, record.tries) == (MessageState.SENDING, instance, message.tries)

@@ -44,13 +44,14 @@ def compose(
     """The message that tells the current round's outcome; None if the order has no address for it.
 
     `earlier`: the order's other messages as they will stand after this decision. While one of them is undelivered, the
-    new one waits for it. Otherwise, with a `lease`, the committing process holds it from the start and must hand it to
-    `Notifier.send` after the commit. `at`: business time.
+    new one waits for it, and is due when it is. Otherwise, with a `lease`, the committing process holds it from the
+    start and must hand it to `Notifier.send` after the commit. `at`: business time.
     """
     url = find_address(order, kind)
     if url is None:
         return None
-    if any(message.state in UNDELIVERED for message in earlier):
+    due = [message.due_at for message in earlier if message.state in UNDELIVERED]
+    if due:
         lease = None
     return Message(
         id=id,
@@ -64,7 +65,7 @@ def compose(
         body=body,
         state=MessageState.SENDING if lease else MessageState.WAITING,
         tries=0,
-        due_at=at,
+        due_at=max(at, *(instant for instant in due if instant is not None)) if due else at,
         lease_owner=lease.owner if lease else None,
         leased_until=lease.until if lease else None,
         created_at=at,

@@ -5,26 +5,27 @@ words, not an exception. Neither body nor path nor query of an address is ever l
 """
 
 import errno
+import socket
 import ssl
 import time
 import traceback
 from asyncio import get_running_loop, timeout_at
+from collections.abc import Mapping
+from contextvars import ContextVar
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from tolem import __version__
 from tolem.clock import Clock
-from tolem.domain.message import Message
+from tolem.domain.message import Fault, Message
 from tolem.notifications.guard import AddressRefused, Resolver, open_guarded_socket
-from tolem.notifications.schedule import (
-    CONNECT_SECONDS,
-    RESPONSE_BYTES,
-    WHOLE_SECONDS,
-    TryResult,
-    parse_retry_after,
-)
+from tolem.notifications.schedule import TryResult, parse_retry_after
+from tolem.notifications.signature import Sign
+from tolem.notifications.terms import Terms
+from tolem.storage.sealing import CannotOpen
 from tolem.telemetry import log
 
 KEEPALIVE_SECONDS = 4.0
@@ -33,13 +34,30 @@ KEEPALIVE_SECONDS = 4.0
 STALE_CONNECTIONS_MAX = 2
 """Idle connections that may turn out to be closed in one try."""
 
-_ERRNO_WORDS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.ECONNRESET: "connection reset before an answer",
-    errno.EPIPE: "connection reset before an answer",
-    errno.EHOSTUNREACH: "host unreachable",
-    errno.ENETUNREACH: "network unreachable",
-    errno.ETIMEDOUT: "no connection: the host does not answer",
+HEADERS_CHARS_MAX = 4096
+"""What is kept of the header lines that were sent."""
+
+READ_BYTES = 2048
+"""What a connection may receive before somebody reads it."""
+
+_SEEN: ContextVar[SimpleNamespace] = ContextVar("seen")
+"""What is seen of the try that runs in this task."""
+
+
+class _Trouble(NamedTuple):
+    """What went wrong, for programs and for the shop's developer."""
+
+    fault: Fault
+    words: str
+
+
+_ERRNO_TROUBLES = {
+    errno.ECONNREFUSED: _Trouble(Fault.REFUSED, "connection refused"),
+    errno.ECONNRESET: _Trouble(Fault.CUT, "connection reset before an answer"),
+    errno.EPIPE: _Trouble(Fault.CUT, "connection reset before an answer"),
+    errno.EHOSTUNREACH: _Trouble(Fault.UNREACHABLE, "host unreachable"),
+    errno.ENETUNREACH: _Trouble(Fault.UNREACHABLE, "network unreachable"),
+    errno.ETIMEDOUT: _Trouble(Fault.UNREACHABLE, "no connection: the host does not answer"),
 }
 
 
@@ -49,25 +67,25 @@ class Sender:
     def __init__(
         self,
         clock: Clock,
+        sign: Sign,
         *,
         sandbox: bool,
         per_host: int,
-        connect_seconds: float = CONNECT_SECONDS,
-        whole_seconds: float = WHOLE_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`sandbox`: http and private addresses are allowed. `per_host`: connections to one host at a time.
-        `tls`: what certificates are trusted, the system's by default."""
+        """`sign`: makes the headers that tell which message it is and from whom. `sandbox`: http and private addresses
+        are allowed. `per_host`: connections to one host at a time. `tls`: what certificates are trusted, the system's
+        by default."""
         self._clock = clock
+        self._sign = sign
         self._sandbox = sandbox
-        self._connect_seconds = connect_seconds
-        self._whole_seconds = whole_seconds
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
+        tracing.on_request_headers_sent.append(_note_headers)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connector(
                 resolver=Resolver(public_only=not sandbox),
-                socket_factory=None if sandbox else open_guarded_socket,
+                socket_factory=_open_noted_socket if sandbox else _open_noted_guarded_socket,
                 limit=0,  # the notifier bounds them
                 limit_per_host=per_host,
                 keepalive_timeout=KEEPALIVE_SECONDS,
@@ -76,24 +94,28 @@ class Sender:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            read_bufsize=RESPONSE_BYTES,
-            timeout=aiohttp.ClientTimeout(total=None, connect=connect_seconds),
+            read_bufsize=READ_BYTES,
             headers={"user-agent": f"tolem/{__version__}", "accept-encoding": "identity"},
             trace_configs=[tracing],
         )
 
-    async def send(self, message: Message) -> TryResult:
-        """One try. Always answers, within whole_seconds; raises only CancelledError."""
+    async def send(self, message: Message, terms: Terms) -> TryResult:
+        """One try. Always answers, within terms.whole_seconds; raises only CancelledError."""
         started = time.perf_counter()
-        deadline = get_running_loop().time() + self._whole_seconds
+        deadline = get_running_loop().time() + terms.whole_seconds
+        seen = SimpleNamespace(reused=False, headers="", address="")
+        _SEEN.set(seen)
         try:
-            result = await self._post(message, deadline)
+            result = await self._post(message, terms, deadline, seen)
         except aiohttp.ServerTimeoutError:
-            result = TryResult(None, f"no connection within {self._connect_seconds:g} s")
+            result = _fail(Fault.UNREACHABLE, f"no connection within {terms.connect_seconds:g} s")
         except TimeoutError:
-            result = TryResult(None, f"timed out: no answer within {self._whole_seconds:g} s")
+            result = _fail(Fault.TIMED_OUT, f"timed out: no answer within {terms.whole_seconds:g} s")
         except (aiohttp.ClientError, OSError) as exc:
-            result = TryResult(None, _words(exc))
+            result = _fail(*_explain(exc))
+        except CannotOpen as exc:
+            log.error("notification_unsigned", message_id=str(message.id), cause=str(exc))
+            result = _fail(Fault.OTHER, f"not sent: the terminal's webhook secret can't be read: {exc}")
         except Exception as exc:
             # Our fault; but a message that can't be sent must follow its schedule and be seen, not be tried for ever.
             # The exception's own text may hold the address, so only its kind and place are logged.
@@ -105,53 +127,94 @@ class Sender:
                 cause=type(exc).__name__,
                 place=f"{frame.filename}:{frame.lineno}",
             )
-            result = TryResult(None, f"could not be sent: {type(exc).__name__}")
-        return result._replace(duration_ms=round((time.perf_counter() - started) * 1000))
+            result = _fail(Fault.OTHER, f"could not be sent: {type(exc).__name__}")
+        duration_ms = round((time.perf_counter() - started) * 1000)
+        return result._replace(duration_ms=duration_ms, address=seen.address, headers=seen.headers)
 
     async def close(self) -> None:
         """Ends all connections."""
         await self._session.close()
 
-    async def _post(self, message: Message, deadline: float) -> TryResult:
+    async def _post(self, message: Message, terms: Terms, deadline: float, seen: SimpleNamespace) -> TryResult:
+        """`seen`: what connector and traces tell of the exchange."""
         if not self._sandbox and urlsplit(message.url).scheme != "https":
-            return TryResult(None, "not sent: only https addresses are notified")
+            return _fail(Fault.ADDRESS, "not sent: only https addresses are notified")
+        async with timeout_at(deadline):
+            signed = await self._sign(message, self._clock.real_now())
+        headers = {"content-type": "application/json", **signed}
         for _ in range(STALE_CONNECTIONS_MAX):
-            connection = SimpleNamespace(reused=False)
+            seen.reused = False
             try:
-                return await self._exchange(message, deadline, connection)
+                return await self._exchange(message, headers, terms, deadline, seen)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # The shop may close an idle connection at the very moment it is used again. That says nothing of this
                 # message: the same try goes on over another connection.
-                if not connection.reused:
+                if not seen.reused:
                     raise
-        return await self._exchange(message, deadline, SimpleNamespace())
+        return await self._exchange(message, headers, terms, deadline, seen)
 
-    async def _exchange(self, message: Message, deadline: float, connection: SimpleNamespace) -> TryResult:
+    async def _exchange(
+        self, message: Message, headers: Mapping[str, str], terms: Terms, deadline: float, seen: SimpleNamespace
+    ) -> TryResult:
         async with timeout_at(deadline):
             response = await self._session.post(
                 message.url,
                 data=message.body,
-                headers={"content-type": "application/json", "webhook-id": str(message.id)},
+                headers=headers,
                 allow_redirects=False,
-                trace_request_ctx=connection,
+                timeout=aiohttp.ClientTimeout(total=None, connect=terms.connect_seconds),
+                trace_request_ctx=seen,
             )
         try:
             retry_after = parse_retry_after(response.headers.get("retry-after"), self._clock.real_now())
-            return TryResult(response.status, "", await _read_start(response, deadline), 0, retry_after)
+            start = await _read_start(response, deadline, terms.response_bytes)
+            return TryResult(response.status, "", start, 0, retry_after)
         finally:
             response.close()  # does nothing after a whole body: then the connection is back in the pool
 
 
-async def _read_start(response: aiohttp.ClientResponse, deadline: float) -> bytes:
-    """The first RESPONSE_BYTES of the body, or what came of them: the status is the answer, the body is for people."""
+class _Connector(aiohttp.TCPConnector):
+    """Notes the address of the connection that a try goes over, be it new or kept open."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[aiohttp.tracing.Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the library's signature
+    ) -> aiohttp.connector.Connection:
+        """As the library's."""
+        connection = await super().connect(req, traces, timeout)
+        if connection.transport is not None and (peer := connection.transport.get_extra_info("peername")):
+            _note_address(peer)
+        return connection
+
+
+def _open_noted_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, address = info
+    _note_address(address)
+    return socket.socket(family, kind, protocol)
+
+
+def _open_noted_guarded_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    _note_address(info[4])
+    return open_guarded_socket(info)
+
+
+def _note_address(address: tuple[Any, ...]) -> None:
+    host, port = address[:2]
+    _SEEN.get().address = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+async def _read_start(response: aiohttp.ClientResponse, deadline: float, size: int) -> bytes:
+    """The first `size` bytes of the body, or what came of them: the status is the answer, the body is for people."""
     start = bytearray()
     try:
         async with timeout_at(deadline):
-            while len(start) <= RESPONSE_BYTES and (chunk := await response.content.readany()):
+            while len(start) <= size and (chunk := await response.content.readany()):
                 start += chunk
     except (aiohttp.ClientError, OSError) as exc:
         log.debug("notification_answer_cut", status=response.status, bytes=len(start), cause=type(exc).__name__)
-    return bytes(start[:RESPONSE_BYTES])
+    return bytes(start[:size])
 
 
 async def _note_reuse(
@@ -160,27 +223,48 @@ async def _note_reuse(
     context.trace_request_ctx.reused = True
 
 
-def _words(exc: Exception) -> str:
+async def _note_headers(
+    _session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestHeadersSentParams
+) -> None:
+    lines = "".join(f"{name.lower()}: {value}\n" for name, value in params.headers.items())
+    context.trace_request_ctx.headers = _printable(lines, "\n")[:HEADERS_CHARS_MAX]
+
+
+def _fail(fault: Fault, words: str) -> TryResult:
+    return TryResult(None, words, fault=fault)
+
+
+def _explain(exc: Exception) -> _Trouble:
     """What went wrong, for the shop's developer. Never more of the address than its host."""
     cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
     if isinstance(cause, AddressRefused):
-        text = f"not sent: {cause}"
+        trouble = _Trouble(Fault.ADDRESS, f"not sent: {cause}")
     elif isinstance(exc, aiohttp.ClientConnectorDNSError):
-        text = f"the name {exc.host} can't be resolved: {exc.os_error.strerror or 'unknown'}"
+        why = exc.os_error.strerror or "unknown"
+        trouble = _Trouble(Fault.NAME, f"the name {exc.host} can't be resolved: {why}")
     elif isinstance(exc, aiohttp.ClientConnectorCertificateError):
         reason = getattr(exc.certificate_error, "verify_message", "") or "it is not trusted"
-        text = f"TLS: the certificate is not accepted: {reason}"
+        trouble = _Trouble(Fault.CERTIFICATE, f"TLS: the certificate is not accepted: {reason}")
     elif isinstance(cause, ssl.SSLError):
-        text = f"TLS failed: {(cause.reason or 'unknown').replace('_', ' ').lower()}"
+        trouble = _Trouble(Fault.TLS, f"TLS failed: {(cause.reason or 'unknown').replace('_', ' ').lower()}")
     elif isinstance(exc, aiohttp.ServerDisconnectedError):
-        text = "connection closed without an answer"
+        trouble = _Trouble(Fault.CUT, "connection closed without an answer")
     elif isinstance(exc, aiohttp.InvalidURL):
-        text = "the address is malformed"
+        trouble = _Trouble(Fault.ADDRESS, "the address is malformed")
+    elif isinstance(exc, aiohttp.NonHttpUrlClientError):
+        trouble = _Trouble(Fault.ADDRESS, "the address begins with neither http:// nor https://")
     elif isinstance(exc, aiohttp.ClientResponseError):
-        text = "the answer is not valid HTTP"
+        trouble = _Trouble(Fault.GARBLED, "the answer is not valid HTTP")
     elif isinstance(cause, OSError):
-        text = _ERRNO_WORDS.get(cause.errno or 0) or f"no connection: {cause.strerror or type(cause).__name__}"
+        other = _Trouble(Fault.UNREACHABLE, f"no connection: {cause.strerror or type(cause).__name__}")
+        trouble = _ERRNO_TROUBLES.get(cause.errno or 0, other)
     else:
-        text = f"no answer: {type(exc).__name__}"
+        trouble = _Trouble(Fault.OTHER, f"no answer: {type(exc).__name__}")
     # Part of it may come from the other side: one line of bounded length, and nothing that a database refuses.
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+    return trouble._replace(words=_printable(trouble.words)[:200])
+
+
+def _printable(text: str, allowed: str = "") -> str:
+    if (text.replace(allowed, "") if allowed else text).isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in allowed else "?" for char in text)

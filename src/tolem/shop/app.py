@@ -145,7 +145,9 @@ class _Shop:
             log.warning("notification refused: no order %s", invoice_id)
             return PlainTextResponse(f"refused: this shop has no order {invoice_id}", 404)
         try:
-            notification = verify_notification(body, self._expect(order))
+            notification = verify_notification(
+                body, self._expect(order), request.headers, webhook_secret=self._config.webhook_secret
+            )
         except InvalidNotification as problem:
             log.warning("notification of order %s refused: %s", invoice_id, problem.reason)
             shown = body.decode(errors="replace").replace(order.secret_hash, "…")[:LOGGED_CHARACTERS_MAX]

@@ -17,6 +17,8 @@ class ShopConfig:
     client_id: str
     client_secret: str = field(repr=False)
     terminal_id: str
+    webhook_secret: str | None = field(default=None, repr=False)
+    """What the terminal's notifications are signed with; None: they are not signed, as the bank's."""
     database: str
     """Path of the shop's own SQLite file, made if missing; `:memory:` forgets everything at the end."""
 

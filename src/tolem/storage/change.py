@@ -38,3 +38,5 @@ class Decision(NamedTuple, Generic[A]):
     answer: A
     writes: tuple[Record, ...] = ()
     """The new states of rows that were loaded, and new rows."""
+    wakes: bool = False
+    """True: with the commit something becomes due, and whoever listens is told, in all processes."""

@@ -150,6 +150,12 @@ class Texts(DomainType):
         return Codec("_to_json({v})", "_from_json({v})", {"_to_json": _to_json, "_from_json": _from_json})
 
 
+class Integers(Texts):
+    """tuple[int, ...], kept as a JSON array."""
+
+    cache_ok = True
+
+
 def codec_of(column_type: sa.types.TypeEngine[Any], dialect: str) -> Codec:
     """The codec of any column type; SQLAlchemy's plain ones rest as they are."""
     return column_type.codec(dialect) if isinstance(column_type, DomainType) else PLAIN
@@ -168,9 +174,9 @@ def generate(source: str, names: Mapping[str, object]) -> Any:
     return eval(source, dict(names))  # noqa: S307 - see above; a generated function costs a row one call
 
 
-def _to_json(texts: tuple[str, ...]) -> str:
-    return json.dumps(texts, ensure_ascii=False)
+def _to_json(values: tuple[Any, ...]) -> str:
+    return json.dumps(values, ensure_ascii=False)
 
 
-def _from_json(text: str) -> tuple[str, ...]:
+def _from_json(text: str) -> tuple[Any, ...]:
     return tuple(json.loads(text))

@@ -33,8 +33,9 @@ class Engine(Protocol):
         waited for its locks. The first call may have none."""
         ...
 
-    async def commit(self, writes: Sequence[Rows], witness: Query | None = None) -> None:
-        """Writes and commits; returns once all is on disk. `witness` finds a row that these writes make."""
+    async def commit(self, writes: Sequence[Rows], witness: Query | None = None, *, wakes: bool = False) -> None:
+        """Writes and commits; returns once all is on disk. `witness` finds a row that these writes make. `wakes`: those
+        who listen are called once it is committed."""
         ...
 
     async def release(self) -> None:
@@ -51,6 +52,11 @@ class Engine(Protocol):
 
     async def read(self, work: Callable[[Fetch], Awaitable[T]]) -> T:
         """Runs `work` on the reading connection, all its queries on one state of the database."""
+        ...
+
+    def listen(self, on_wake: Callable[[], None]) -> None:
+        """Calls `on_wake` after every commit that wakes, of any process that can be heard, and when one may have been
+        missed."""
         ...
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from tolem.domain.history import MessageWithOrder, OrderHistory, PageWithOrder, RequestKeyWithOrder, TokenWithOrder
+from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import Message
 from tolem.domain.order import AccessToken, Order, Page, RequestKey
@@ -48,6 +49,11 @@ def merchant_by_client(client_id: str) -> Key[Merchant]:
 def terminal_by_id(terminal_id: UUID) -> Key[Terminal]:
     """A terminal."""
     return Key(Terminal, ("id",), (terminal_id,))
+
+
+def webhook_secrets_of(terminal_id: UUID) -> Key[WebhookSecrets]:
+    """A terminal's webhook secrets, sealed."""
+    return Key(WebhookSecrets, ("terminal_id",), (terminal_id,))
 
 
 def setting_by_name(name: str) -> Key[Setting]:

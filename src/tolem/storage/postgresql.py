@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tolem.storage.batch import Fetch
 from tolem.storage.change import Unavailable, Uncertain
+from tolem.storage.listener import Listener
 from tolem.storage.statements import Query, Row, Rows
 from tolem.telemetry import log
 
@@ -85,6 +86,9 @@ class PostgresEngine:
         self._writer_info = _conninfo(url, f"{COMMON_OPTIONS} {WRITER_OPTIONS}{path}")
         self._reader_info = _conninfo(url, f"{COMMON_OPTIONS} {READER_OPTIONS}{path}")
         self._instance_lock = (instance_lock_class(name), instance)
+        channel = f"{name}_{pg_schema}_wake" if pg_schema else f"{name}_wake"
+        self._notify = f"NOTIFY {channel}"
+        self._listener = Listener(_conninfo(url, COMMON_OPTIONS), channel)
         self._writer: Connection | None = None
         self._reader: Connection | None = None
         self._reading = asyncio.Lock()
@@ -133,12 +137,14 @@ class PostgresEngine:
             self._transaction_id = row[0]
         return await rows()
 
-    async def commit(self, writes: Sequence[Rows], witness: Query | None = None) -> None:
-        """Writes and commits in one pipeline."""
+    async def commit(self, writes: Sequence[Rows], witness: Query | None = None, *, wakes: bool = False) -> None:
+        """Writes and commits in one pipeline. NOTIFY is for what wakes only: such commits wait for each other."""
         connection = self._connection()
         self._commit_sent, self._witness = True, witness
         async with connection.pipeline():
             await connection.write_all(writes)
+            if wakes:
+                await connection.execute(self._notify)
             await connection.execute("COMMIT")
 
     async def release(self) -> None:
@@ -182,8 +188,13 @@ class PostgresEngine:
                 raise Unavailable(f"no connection to PostgreSQL: {type(error).__name__}") from error
             return await _read(self._reader, work)
 
+    def listen(self, on_wake: Callable[[], None]) -> None:
+        """Hears of all processes on this database, over a connection of its own."""
+        self._listener.add(on_wake)
+
     async def close(self) -> None:
         """Disconnects; a read that is under way ends first."""
+        await self._listener.close()
         async with self._reading:
             for connection in (self._reader, self._writer):
                 if connection is not None:

@@ -6,12 +6,16 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import UNDELIVERED
 from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, Operation
 from tolem.storage.columns import Id, Instant
-from tolem.storage.schema import merchants, messages, one_of, operations, orders, payments, terminals
+from tolem.storage.schema import merchants, messages, one_of, operations, orders, payments, terminals, webhook_secrets
 from tolem.storage.store import Store
+
+COUNT_MAX = 10_001
+"""Past this nothing is counted: whoever looks learns that it is much, and holds nobody up."""
 
 
 async def list_merchants(store: Store) -> list[Merchant]:
@@ -22,6 +26,16 @@ async def list_merchants(store: Store) -> list[Merchant]:
 async def list_terminals(store: Store) -> list[Terminal]:
     """All terminals, oldest first."""
     return await store.select(_TERMINALS)
+
+
+async def list_webhook_secrets(store: Store) -> list[WebhookSecrets]:
+    """The sealed webhook secrets of all terminals that ever had one."""
+    return await store.select(_WEBHOOK_SECRETS)
+
+
+async def list_terminal_ids(store: Store, merchant_id: UUID) -> tuple[UUID, ...]:
+    """Of one merchant, oldest first."""
+    return tuple(row[0] for row in await store.select(_TERMINALS_OF_MERCHANT, merchant_id=merchant_id))
 
 
 async def find_order_id(store: Store, payment_id: UUID) -> UUID | None:
@@ -46,7 +60,7 @@ async def list_open_operations(store: Store) -> list[tuple[Operation, str, str]]
 
 
 async def count_undelivered(store: Store) -> int:
-    """Messages that are still to be delivered."""
+    """Messages that are still to be delivered; COUNT_MAX of them mean that there are more."""
     ((count,),) = await store.select(_UNDELIVERED)
     return int(count)
 
@@ -88,6 +102,12 @@ _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
 _MERCHANTS = sa.select(*merchants.columns).order_by(merchants.c.created_at, merchants.c.id)
 _TERMINALS = sa.select(*terminals.columns).order_by(terminals.c.created_at, terminals.c.id)
+_WEBHOOK_SECRETS = sa.select(*webhook_secrets.columns).order_by(webhook_secrets.c.terminal_id)
+_TERMINALS_OF_MERCHANT = (
+    sa.select(terminals.c.id)
+    .where(terminals.c.merchant_id == sa.bindparam("merchant_id", type_=Id))
+    .order_by(terminals.c.id)
+)
 _ORDER_OF_PAYMENT = sa.select(payments.c.order_id).where(payments.c.id == sa.bindparam("payment_id", type_=Id))
 _ORDER_OF_OPERATION = sa.select(operations.c.order_id).where(operations.c.id == sa.bindparam("operation_id", type_=Id))
 _INVOICE_OF_ORDER = sa.select(orders.c.invoice_id, orders.c.currency).where(
@@ -100,6 +120,13 @@ _LIST_OPEN = (
     .limit(sa.literal_column("1000"))
 )
 _COUNT = sa.func.count().label("count")
+_UNDELIVERED = sa.select(_COUNT).select_from(
+    sa.select(messages.c.id)
+    .where(one_of(messages.c.state, UNDELIVERED))
+    .order_by(messages.c.id)
+    .limit(sa.literal_column(str(COUNT_MAX)))
+    .subquery("undelivered")
+)
 
 
 def _count_if(condition: sa.ColumnElement[bool], name: str) -> sa.ColumnElement[int]:
@@ -107,7 +134,6 @@ def _count_if(condition: sa.ColumnElement[bool], name: str) -> sa.ColumnElement[
     return sa.func.count().filter(operations.c.alerted_at.is_(None), condition).label(name)
 
 
-_UNDELIVERED = sa.select(_COUNT).select_from(messages).where(one_of(messages.c.state, UNDELIVERED))
 # The condition of the index operations_open, word for word: it holds the few rows that are open.
 _OPEN_OPERATIONS = sa.select(
     _COUNT,

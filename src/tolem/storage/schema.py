@@ -27,8 +27,9 @@ from tolem.domain.history import (
     RequestKeyWithOrder,
     TokenWithOrder,
 )
+from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
-from tolem.domain.message import UNDELIVERED, Attempt, Message, MessageKind, MessageState
+from tolem.domain.message import UNDELIVERED, Attempt, Fault, Message, MessageKind, MessageState
 from tolem.domain.money import AMOUNT_MAX
 from tolem.domain.order import ENDED_ORDERS, AccessToken, Order, OrderStatus, Page, RequestKey
 from tolem.domain.payment import (
@@ -42,7 +43,7 @@ from tolem.domain.payment import (
     Payment,
     PaymentStatus,
 )
-from tolem.storage.columns import Choice, Flag, Id, Instant, Texts
+from tolem.storage.columns import Choice, Flag, Id, Instant, Integers, Texts
 from tolem.storage.mapping import Child, Mapped, Pointer, Root, Schema
 
 
@@ -104,7 +105,23 @@ terminals = sa.Table(
     _needed("seed_bodies", Flag),
     _needed("hold_days", Integer),
     _needed("tells", Texts),
+    _needed("notify_gaps", Integers),
+    _needed("notify_jitter_percent", Integer),
+    _needed("notify_connect_seconds", Integer),
+    _needed("notify_whole_seconds", Integer),
+    _needed("notify_retry_after_max_seconds", Integer),
+    _needed("notify_response_bytes", Integer),
     _needed("created_at", Instant),
+)
+
+webhook_secrets = sa.Table(
+    "webhook_secrets",
+    metadata,
+    _key("terminal_id", Id),
+    Column("current", LargeBinary),
+    Column("previous", LargeBinary),
+    Column("previous_until", Instant),
+    _needed("changed_at", Instant),
 )
 
 orders = sa.Table(
@@ -138,6 +155,8 @@ orders = sa.Table(
     _needed("name", Text),
     _needed("data", Text),
     _needed("payment_type", Text),
+    _needed("page_refusal", Text),
+    Column("page_refused_at", Instant),
     _needed("created_at", Instant),
     _needed("updated_at", Instant),
     sa.UniqueConstraint("terminal_id", "invoice_id", name="orders_invoice"),
@@ -301,14 +320,23 @@ messages = sa.Table(
     _needed("body", LargeBinary),
     _needed("state", Choice(MessageState)),
     _needed("tries", Integer),
+    _needed("tries_before", Integer),
     Column("due_at", Instant),
     Column("lease_owner", Integer),
     Column("leased_until", Instant),
     _needed("created_at", Instant),
+    sa.CheckConstraint("state NOT IN ('waiting', 'sending') OR due_at IS NOT NULL", name="messages_are_due"),
+    sa.CheckConstraint(
+        "state <> 'sending' OR (lease_owner IS NOT NULL AND leased_until IS NOT NULL)", name="messages_are_leased"
+    ),
 )
+_partial("messages_due", messages.c.due_at, where=one_of(messages.c.state, (MessageState.WAITING,)))
+_partial("messages_host", messages.c.host, messages.c.due_at, where=one_of(messages.c.state, (MessageState.WAITING,)))
+_partial("messages_leased", messages.c.leased_until, where=one_of(messages.c.state, (MessageState.SENDING,)))
 Index("messages_order", messages.c.order_id)
-_partial("messages_due", messages.c.due_at, where=messages.c.due_at.is_not(None))
-_partial("messages_undelivered", messages.c.order_id, where=one_of(messages.c.state, UNDELIVERED))
+Index("messages_terminal", messages.c.terminal_id, messages.c.id)
+_partial("messages_undelivered", messages.c.id, where=one_of(messages.c.state, UNDELIVERED))
+_partial("messages_dead", messages.c.id, where=one_of(messages.c.state, (MessageState.DEAD,)))
 
 attempts = sa.Table(
     "attempts",
@@ -319,6 +347,9 @@ attempts = sa.Table(
     _needed("duration_ms", Integer),
     Column("status", Integer),
     _needed("error", Text),
+    Column("fault", Choice(Fault)),
+    _needed("address", Text),
+    _needed("headers", Text),
     _needed("response", LargeBinary),
     sqlite_with_rowid=False,
 )
@@ -337,6 +368,7 @@ tolem_schema = Schema(
         unique=("client_id",),
     ),
     Mapped(terminals, Terminal, mutable=_all_but(terminals, "id", "merchant_id", "created_at")),
+    Mapped(webhook_secrets, WebhookSecrets, mutable=_all_but(webhook_secrets, "terminal_id")),
     Mapped(
         orders,
         Order,
@@ -371,7 +403,7 @@ tolem_schema = Schema(
         mutable=("status", "rrn", "reason_code", "tries", "due_at", "doubted_at", "alerted_at", "finished_at"),
     ),
     Mapped(events, Event),
-    Mapped(messages, Message, mutable=("state", "tries", "due_at", "lease_owner", "leased_until")),
+    Mapped(messages, Message, mutable=("state", "tries", "tries_before", "due_at", "lease_owner", "leased_until")),
     Mapped(attempts, Attempt),
     root=Root(
         Order,

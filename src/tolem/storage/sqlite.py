@@ -68,6 +68,7 @@ class SqliteEngine:
         self._reader: sqlite3.Connection
         self._cursor: sqlite3.Cursor
         self._changes_before = 0
+        self._listeners: list[Callable[[], None]] = []
 
     async def open(self) -> None:
         """Takes the lock file and opens both connections. Raises DatabaseInUse."""
@@ -101,7 +102,7 @@ class SqliteEngine:
         execute = self._cursor.execute
         return [execute(text, values).fetchall() for text, values in queries]
 
-    async def commit(self, writes: Sequence[Rows], witness: Query | None = None) -> None:
+    async def commit(self, writes: Sequence[Rows], witness: Query | None = None, *, wakes: bool = False) -> None:
         """Writes on the loop and commits on the thread. Ends the process if the disk fails."""
         for text, rows in writes:
             self._cursor.executemany(text, rows)
@@ -114,6 +115,13 @@ class SqliteEngine:
             if _primary_code(error) == sqlite3.SQLITE_IOERR:
                 self._end(f"{self._path}: {error} ({error.sqlite_errorname}) at COMMIT")
             raise
+        if wakes:
+            for on_wake in self._listeners:
+                on_wake()
+
+    def listen(self, on_wake: Callable[[], None]) -> None:
+        """Hears of this process's own commits; what the command line writes beside it is seen by looking."""
+        self._listeners.append(on_wake)
 
     async def release(self) -> None:
         """Ends a transaction that has written nothing."""

@@ -146,6 +146,13 @@ class Store:
         (rows,) = await self._engine.read(work)
         return [decode(row) for row in rows]
 
+    def listen(self, on_wake: Callable[[], None]) -> None:
+        """Calls `on_wake` when a change that wakes (Decision.wakes) was committed, and when one may have been missed.
+
+        On PostgreSQL that is heard from every process, on SQLite from this one: look now and then all the same.
+        """
+        self._engine.listen(on_wake)
+
     async def close(self) -> None:
         """Refuses what is new, finishes what waits, disconnects."""
         self._closing = True
@@ -284,11 +291,12 @@ class Store:
         """Loads, decides, writes, commits; what came of each decision goes to `outcomes`, before the commit."""
         engine = self._engine
         batch = Batch(self._schema, self._statements)
+        wakes = False
         keys = [key for change in changes for key in change.keys]
         await batch.load(keys, engine.fetch, lock=engine.is_shared)
         for change in changes:
             try:
-                answer, writes = change.decide(*[batch.see(key) for key in change.keys])
+                answer, writes, is_waking = change.decide(*[batch.see(key) for key in change.keys])
             except Conflict:
                 raise
             except Exception as refusal:
@@ -296,13 +304,14 @@ class Store:
                 continue
             for record in writes:
                 batch.put(record)
+            wakes = wakes or is_waking
             outcomes.append(_Outcome(change.future, answer, None))
         if batch.is_empty:
             await engine.release()
             return
         if engine.is_shared and batch.must_verify:
             await batch.verify(engine.fetch)
-        await engine.commit(batch.rows(), batch.witness() if engine.is_shared else None)
+        await engine.commit(batch.rows(), batch.witness() if engine.is_shared else None, wakes=wakes)
 
     async def _sweep(self, job: _Sweep, tries: int = 0) -> None:
         if job.future.done():

@@ -8,7 +8,7 @@ as long as nothing is reserved.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -74,19 +74,30 @@ NOT_SPOKEN = {
 def api_routes(access: Access, statuses: Statuses, operations: Operations) -> list[Route]:
     """Every path of the merchant API, bare and under /api."""
     api = _Api(access, statuses, operations)
-    paths: dict[str, _Endpoint] = {
-        f"/operation/{{id}}/{word}": _Endpoint("operation", ("POST",), api.mover(kind), wire.render_error)
+    paths: dict[str, Endpoint] = {
+        f"/operation/{{id}}/{word}": Endpoint("operation", ("POST",), api.mover(kind), wire.render_error)
         for word, kind in wire.OPERATIONS.items()
     }
     for path, tell in (
         ("/check-status/payment/transaction/{invoiceId}", api.tell_invoice),
         ("/check-status/payment/transactionId/{id}", api.tell_payment),
     ):
-        paths[path] = _Endpoint("status", ("GET", "HEAD"), tell, _render_status_error)
+        paths[path] = Endpoint("status", ("GET", "HEAD"), tell, _render_status_error)
     for named, words in ((LATER, "not available yet"), (NOT_SPOKEN, "not available here")):
         for path, part in named.items():
-            paths[path] = _Endpoint("not_spoken", (), _refuser(f"{part}: {words}"), wire.render_error)
+            paths[path] = Endpoint("not_spoken", (), _refuser(f"{part}: {words}"), wire.render_error)
+    return on_both_hosts(paths)
+
+
+def on_both_hosts(paths: Mapping[str, "Endpoint"]) -> list[Route]:
+    """Each path bare and under /api, as on the bank's two hosts."""
     return [Route(prefix + path, endpoint) for path, endpoint in paths.items() for prefix in ("", "/api")]
+
+
+async def authenticate(access: Access, request: Request) -> Bearer:
+    """The bearer of the Authorization header (RFC 6750 §2.1; the scheme in any case). Raises Refused."""
+    scheme, _, token = request.header(b"authorization").partition(" ")
+    return await access.authenticate(token.strip() if scheme.lower() == "bearer" else "")
 
 
 class _Api:
@@ -99,7 +110,7 @@ class _Api:
 
     async def tell_invoice(self, request: Request, path: dict[str, str]) -> Response:
         """GET /check-status/payment/transaction/{invoiceId}."""
-        bearer = await self._authenticate(request)
+        bearer = await authenticate(self._access, request)
         invoice_id = path["invoiceId"]
         if not INVOICE_ID.fullmatch(invoice_id):
             raise Refused(Refusal.INVALID_REQUEST, "invoiceId must be 6 to 15 digits", "invoiceId")
@@ -107,7 +118,7 @@ class _Api:
 
     async def tell_payment(self, request: Request, path: dict[str, str]) -> Response:
         """GET /check-status/payment/transactionId/{id}."""
-        bearer = await self._authenticate(request)
+        bearer = await authenticate(self._access, request)
         return _tell(bearer, await self._statuses.by_payment(bearer, wire.parse_payment_id(path["id"])))
 
     def mover(self, kind: OperationKind) -> Handler:
@@ -119,7 +130,7 @@ class _Api:
         return move
 
     async def _move(self, kind: OperationKind, request: Request, payment_text: str) -> Response:
-        bearer = await self._authenticate(request)
+        bearer = await authenticate(self._access, request)
         payment_id = wire.parse_payment_id(payment_text)
         asked = wire.parse_operation(
             kind,
@@ -143,17 +154,12 @@ class _Api:
         finally:
             gone.cancel()
 
-    async def _authenticate(self, request: Request) -> Bearer:
-        """The bearer of the Authorization header (RFC 6750 §2.1; the scheme in any case). Raises Refused."""
-        scheme, _, token = request.header(b"authorization").partition(" ")
-        return await self._access.authenticate(token.strip() if scheme.lower() == "bearer" else "")
-
 
 def _render_status_error(message: str, code: int) -> bytes:
     return render_result(ResultCode.ERROR, message, code)
 
 
-class _Endpoint:
+class Endpoint:
     """Plain ASGI around one call: method, errors, metrics. No `methods`: any."""
 
     def __init__(self, name: str, methods: tuple[str, ...], handle: Handler, render_error: RenderError) -> None:

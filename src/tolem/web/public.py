@@ -6,14 +6,17 @@ import hmac
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tolem.telemetry import faults_total, log, render_metrics
 from tolem.web.app import new_incident, render_fault
@@ -21,7 +24,7 @@ from tolem.web.assets import static_files
 
 LIBRARY = Path(__file__).parent / "static" / "payment-api.js"
 LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
-METRICS_USER = "sandbox"
+GUARDED_USER = "sandbox"
 
 
 Detail: TypeAlias = str | int | dict[str, int]
@@ -35,10 +38,15 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 def build_public(
-    readiness: Callable[[], Awaitable[Readiness]], metrics_password: str, routes: Sequence[Route] = ()
+    readiness: Callable[[], Awaitable[Readiness]],
+    password: str,
+    routes: Sequence[Route] = (),
+    guarded: Sequence[Route] = (),
+    public_url: str = "",
 ) -> Starlette:
-    """The Starlette application behind the hot paths. `metrics_password`: empty, or what /metrics asks for; `routes`:
-    the merchant API's."""
+    """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, which
+    as /metrics ask for `password`; if it is empty, they are answered only under this machine's own names and that of
+    `public_url`."""
     library = _Library(LIBRARY.read_bytes())
     statics = static_files()
 
@@ -65,10 +73,6 @@ def build_public(
         )
 
     async def metrics(request: Request) -> Response:
-        if metrics_password and not _is_allowed(request, metrics_password):
-            return Response(
-                b"a password is needed\n", 401, {"www-authenticate": 'Basic realm="tolem"'}, media_type="text/plain"
-            )
         await readiness()
         return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -88,7 +92,8 @@ def build_public(
             Route("/static/{name}", serve_static),
             Route("/healthz", health),
             Route("/readyz", ready),
-            Route("/metrics", metrics),
+            _guard(Route("/metrics", metrics), password),
+            *(_guard(route, password) if password else _keep_home(route, public_url) for route in guarded),
         ],
         exception_handlers={404: not_found, Exception: fault},
     )
@@ -126,6 +131,63 @@ def _not_found(request: Request) -> Response:
     return Response(msgspec.json.encode(body), status_code=404, media_type="application/json")
 
 
+def _guard(route: Route, password: str) -> Route:
+    """The route behind the password; an empty one guards nothing."""
+    inner = route.app
+
+    async def ask(scope: Scope, receive: Receive, send: Send) -> None:
+        app = inner if _is_allowed(Request(scope), password) else _NEEDS_PASSWORD
+        await app(scope, receive, send)
+
+    if password:
+        route.app = ask
+    return route
+
+
+def _keep_home(route: Route, public_url: str) -> Route:
+    """The route under names that nobody else can give to this machine: a page somewhere on the internet could bring
+    its own name to point here, and would then be of the same origin (DNS rebinding)."""
+    inner = route.app
+    public_name = urlsplit(public_url).hostname
+
+    async def ask(scope: Scope, receive: Receive, send: Send) -> None:
+        is_ours = _is_ours(Request(scope).headers.get("host", ""), public_name)
+        await (inner if is_ours else _FOREIGN_NAME)(scope, receive, send)
+
+    route.app = ask
+    return route
+
+
+def _is_ours(host: str, public_name: str | None) -> bool:
+    """`host`: the Host header's `name:port`."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+        if name is None:
+            return False
+        if name in ("localhost", public_name) or name.endswith(".localhost"):
+            return True
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+_FOREIGN_NAME = Response(
+    msgspec.json.encode(
+        {
+            "code": 403,
+            "message": "this sandbox is not known by that name: open it by its address, such as http://127.0.0.1:8700,"
+            " or name public_url",
+        }
+    ),
+    403,
+    media_type="application/json",
+)
+_NEEDS_PASSWORD = Response(
+    b"a password is needed\n", 401, {"www-authenticate": 'Basic realm="tolem"'}, media_type="text/plain"
+)
+
+
 def _is_allowed(request: Request, password: str) -> bool:
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
@@ -134,4 +196,4 @@ def _is_allowed(request: Request, password: str) -> bool:
         given = b64decode(encoded, validate=True)
     except (Base64Error, ValueError):
         return False
-    return hmac.compare_digest(given, f"{METRICS_USER}:{password}".encode())
+    return hmac.compare_digest(given, f"{GUARDED_USER}:{password}".encode())

@@ -46,9 +46,25 @@ def upgrade() -> None:
         sa.Column("seed_bodies", Flag(), nullable=False),
         sa.Column("hold_days", sa.Integer(), nullable=False),
         sa.Column("tells", sa.Text(), nullable=False),
+        sa.Column("notify_gaps", sa.Text(), nullable=False),
+        sa.Column("notify_jitter_percent", sa.Integer(), nullable=False),
+        sa.Column("notify_connect_seconds", sa.Integer(), nullable=False),
+        sa.Column("notify_whole_seconds", sa.Integer(), nullable=False),
+        sa.Column("notify_retry_after_max_seconds", sa.Integer(), nullable=False),
+        sa.Column("notify_response_bytes", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name="terminals_merchant"),
+    )
+
+    op.create_table(
+        "webhook_secrets",
+        sa.Column("terminal_id", Id(), nullable=False),
+        sa.Column("current", sa.LargeBinary(), nullable=True),
+        sa.Column("previous", sa.LargeBinary(), nullable=True),
+        sa.Column("previous_until", Instant(), nullable=True),
+        sa.Column("changed_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("terminal_id"),
     )
 
     op.create_table(
@@ -81,6 +97,8 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("payment_type", sa.Text(), nullable=False),
+        sa.Column("page_refusal", sa.Text(), nullable=False),
+        sa.Column("page_refused_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -255,15 +273,24 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("tries_before", sa.Integer(), nullable=False),
         sa.Column("due_at", Instant(), nullable=True),
         sa.Column("lease_owner", sa.Integer(), nullable=True),
         sa.Column("leased_until", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
+        sa.CheckConstraint("state NOT IN ('waiting', 'sending') OR due_at IS NOT NULL", name="messages_are_due"),
+        sa.CheckConstraint(
+            "state <> 'sending' OR (lease_owner IS NOT NULL AND leased_until IS NOT NULL)", name="messages_are_leased"
+        ),
     )
+    _create_partial_index("messages_due", "messages", ["due_at"], "state IN ('waiting')")
+    _create_partial_index("messages_host", "messages", ["host", "due_at"], "state IN ('waiting')")
+    _create_partial_index("messages_leased", "messages", ["leased_until"], "state IN ('sending')")
     op.create_index("messages_order", "messages", ["order_id"])
-    _create_partial_index("messages_due", "messages", ["due_at"], "due_at IS NOT NULL")
-    _create_partial_index("messages_undelivered", "messages", ["order_id"], "state IN ('waiting', 'sending')")
+    op.create_index("messages_terminal", "messages", ["terminal_id", "id"])
+    _create_partial_index("messages_undelivered", "messages", ["id"], "state IN ('waiting', 'sending')")
+    _create_partial_index("messages_dead", "messages", ["id"], "state IN ('dead')")
 
     op.create_table(
         "attempts",
@@ -273,6 +300,9 @@ def upgrade() -> None:
         sa.Column("duration_ms", sa.Integer(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("fault", sa.Text(), nullable=True),
+        sa.Column("address", sa.Text(), nullable=False),
+        sa.Column("headers", sa.Text(), nullable=False),
         sa.Column("response", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("message_id", "number"),
         sqlite_with_rowid=False,

@@ -1,0 +1,131 @@
+"""Commands for secrets: what notifications are signed with, and the server's keys that seal what is stored."""
+
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+from uuid import UUID
+
+import click
+
+from tolem import console
+from tolem.clock import SystemClock
+from tolem.domain.key import SERVER_KEY_BYTES, ServerKey, render_server_key, render_webhook_secret
+from tolem.flows.signing import KEEP_HOURS, LiveSecrets, WebhookSecretKeeper
+from tolem.storage.sealing import load_sealer
+from tolem.storage.store import Store
+
+T = TypeVar("T")
+
+_DATABASE = click.option("--database", metavar="URL", help="sqlite:///tolem.db or postgresql://…")
+_JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+_TERMINAL = click.argument("terminal_id", type=click.UUID)
+
+
+@click.group()
+def secret() -> None:
+    """Webhook secrets: what a terminal's notifications are signed with.
+
+    Two sign at one time while a shop changes over. A running server follows within a second.
+    """
+
+
+@secret.command("new")
+@_TERMINAL
+@click.option("--secret", "text", metavar="whsec_…", help="The new secret, - reads it from standard input; else made.")
+@click.option(
+    "--keep-hours", type=float, default=KEEP_HOURS, show_default=True, help="The one before signs too for so long."
+)
+@_DATABASE
+@_JSON
+def secret_new(terminal_id: UUID, text: str | None, keep_hours: float, database: str | None, as_json: bool) -> None:
+    """Give a terminal a new secret, and show it."""
+    given = sys.stdin.read().strip() if text == "-" else text
+    live = _keep(database, lambda keeper: keeper.change(terminal_id, given, keep_hours))
+    console.show(_describe(terminal_id, live), as_json)
+
+
+@secret.command("show")
+@_TERMINAL
+@_DATABASE
+@_JSON
+def secret_show(terminal_id: UUID, database: str | None, as_json: bool) -> None:
+    """Show a terminal's live secrets."""
+    console.show(_describe(terminal_id, _keep(database, lambda keeper: keeper.read(terminal_id))), as_json)
+
+
+@secret.command("end-previous")
+@_TERMINAL
+@_DATABASE
+def secret_end_previous(terminal_id: UUID, database: str | None) -> None:
+    """End the older secret now."""
+    _keep(database, lambda keeper: keeper.end_previous(terminal_id))
+    click.echo("only the current secret signs")
+
+
+@secret.command("remove")
+@_TERMINAL
+@_DATABASE
+def secret_remove(terminal_id: UUID, database: str | None) -> None:
+    """Sign a terminal's notifications no more."""
+    _keep(database, lambda keeper: keeper.remove(terminal_id))
+    click.echo("the terminal's notifications are not signed")
+
+
+@click.group()
+def keys() -> None:
+    """The server's keys (server_key): under the first one secrets are sealed, with all they are opened."""
+
+
+@keys.command("new")
+def keys_new() -> None:
+    """Make a key and print it; nothing is stored."""
+    click.echo(render_server_key(ServerKey(os.urandom(SERVER_KEY_BYTES))))
+
+
+@keys.command("list")
+@_DATABASE
+@_JSON
+def keys_list(database: str | None, as_json: bool) -> None:
+    """List the keys by their ids, with how many stored secrets each seals. One that seals none may go."""
+
+    async def rows(keeper: WebhookSecretKeeper) -> list[dict[str, Any]]:
+        known = keeper.server_key_ids
+        return [
+            {
+                "key": key_id,
+                "role": "seals" if key_id == known[0] else "opens" if key_id in known else "missing",
+                "secrets": count,
+            }
+            for key_id, count in (await keeper.count_by_server_key()).items()
+        ]
+
+    console.show(_keep(database, rows), as_json)
+
+
+@keys.command("reseal")
+@_DATABASE
+def keys_reseal(database: str | None) -> None:
+    """Seal every stored secret under the first key."""
+    count = _keep(database, lambda keeper: keeper.reseal())
+    click.echo(f"{count} secrets were sealed under another key, and are sealed under the first one now")
+
+
+def _keep(database: str | None, work: Callable[[WebhookSecretKeeper], Coroutine[Any, Any, T]]) -> T:
+    """Runs one piece of work on the stored secrets, beside a server if one runs."""
+    config = console.load({"database": database})
+
+    def begin(store: Store) -> Coroutine[Any, Any, T]:
+        sealer = load_sealer(config.server_key, config.database, is_sandbox=config.is_sandbox)
+        return work(WebhookSecretKeeper(store, SystemClock(), sealer))
+
+    return console.with_store(config, begin)
+
+
+def _describe(terminal_id: UUID, live: LiveSecrets) -> dict[str, Any]:
+    return {
+        "terminal": terminal_id,
+        "secret": render_webhook_secret(live.current) if live.current else "",
+        "previous_secret": render_webhook_secret(live.previous) if live.previous else "",
+        "previous_until": live.previous_until,
+    }
