@@ -96,7 +96,7 @@ async def test_money_that_moves_later(gateway: FakeGateway) -> None:
             secret_hash=order.secret_hash,
         )
         refund = gateway.operation("refund", 50, 80)
-        async with browser.post(f"{shop}/notify", data=refund) as answer:
+        async with browser.post(f"{shop}/notify", data=refund, headers=sign(refund)) as answer:
             assert (answer.status, await answer.text()) == (
                 400,
                 "code is 'refund', no payment: verify_notification takes it",

@@ -41,13 +41,14 @@ class Recovery:
     def __init__(self, acquiring: Acquiring, directory: Directory) -> None:
         self._acquiring = acquiring
         self._directory = directory
-        self._hold = acquiring.limits.recovery_hold
         self._margin = timedelta(seconds=acquiring.limits.margin_seconds)
 
     async def step(self) -> int:
         """Takes up the operations that are due, side by side: a silent acquirer delays nobody else's. How many."""
         real_now = self._acquiring.clock.real_now()
-        claimed = await sweeps.claim_operations(self._acquiring.store, real_now=real_now, hold=self._hold, limit=BATCH)
+        claimed = await sweeps.claim_operations(
+            self._acquiring.store, real_now=real_now, hold=self._acquiring.limits.recovery_hold, limit=BATCH
+        )
         results = await asyncio.gather(*(self._recover(operation) for operation in claimed), return_exceptions=True)
         for operation, result in zip(claimed, results, strict=True):
             if isinstance(result, Exception):  # it is due again when its hold ends
