@@ -1,5 +1,5 @@
 """PostgreSQL's plans for what the notifier asks all the time, of tables that were filled a moment ago and have no
-statistics: rows are found by the indexes made for them. A wrong plan is a hundred times slower, and no other test sees it.
+statistics: rows are found by the indexes made for them. A wrong plan is a hundred times slower, and no answer shows it.
 """
 
 from collections.abc import AsyncIterator
