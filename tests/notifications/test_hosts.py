@@ -145,10 +145,11 @@ def test_what_a_full_share_leaves_is_claimed_when_it_has_room() -> None:
     hosts.plan(("another",), 0, 100)
     settle(hosts, running[:1])
     assert not hosts.is_worth_a_claim(running[0].host)  # one slot of many
-    settle(hosts, running[1:8])
-    (stranger,) = take(hosts, "stranger")
-    hosts.give_back(stranger)
-    assert hosts.is_worth_a_claim("stranger")
+    settle(hosts, running[1:4])
+    assert hosts.pace_of(running[0].host) is Pace.QUICK
+    assert hosts.is_worth_a_claim(running[0].host)
+    hosts.begin_round()
+    assert not hosts.is_worth_a_claim(running[0].host)
 
 
 def test_a_host_met_while_its_share_was_full_is_not_forgotten() -> None:

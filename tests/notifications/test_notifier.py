@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -179,6 +180,16 @@ async def test_the_backlog_drains_past_the_slots(post: Post) -> None:
         async with running(post.notifier(concurrency=4, poll_seconds=30)):
             await until(lambda: len(post.results) == 50)
     assert len(shop.requests) == 50
+
+
+async def test_strangers_whose_share_was_full_go_when_it_has_room(post: Post) -> None:
+    async with AsyncExitStack() as stack:
+        shops = [await stack.enter_async_context(open_shop()) for _ in range(12)]
+        for shop in shops:
+            await post.commit(await post.store_order(shop.url))
+        async with running(post.notifier(concurrency=8, poll_seconds=300)):
+            await until(lambda: len(post.results) == len(shops))
+    assert [len(shop.requests) for shop in shops] == [1] * 12
 
 
 async def test_a_restart_takes_over_what_was_being_sent(prepared_url: str) -> None:

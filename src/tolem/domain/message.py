@@ -29,6 +29,8 @@ class MessageState(StrEnum):
 
 UNDELIVERED = (MessageState.WAITING, MessageState.SENDING)
 
+ENDED = tuple(state for state in MessageState if state not in UNDELIVERED)
+
 
 class Fault(StrEnum):
     """Why a try brought no answer."""

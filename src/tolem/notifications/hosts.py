@@ -176,15 +176,16 @@ class Hosts:
         self._short.update(SHARES)
 
     def is_worth_a_claim(self, host: str) -> bool:
-        """A slot of the host has become free: something waits for it, and a claim would take several at once."""
-        known = self._hosts.get(host) or _Host()
-        share = _share_of(known.pace)
+        """A slot of the host has become free: something waits for it, or for the share that it was of, and a claim
+        would take several at once."""
         if self.free * WORTH_A_CLAIM < self._total:
             return False
-        if host in self._left and not self._is_busy(known):
+        if host in self._left and not self._is_busy(self._hosts.get(host) or _Host()):
             return True
-        room = self._shares[share] - self._used[share]
-        return share in self._short and room * WORTH_A_CLAIM >= self._shares[share]
+        # The host may have another pace by now than the one whose share it leaves.
+        return any(
+            (self._shares[share] - self._used[share]) * WORTH_A_CLAIM >= self._shares[share] for share in self._short
+        )
 
     def pace_of(self, host: str) -> Pace:
         """What is known of the host."""
