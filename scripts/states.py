@@ -111,7 +111,7 @@ def render() -> str:
         "",
         "A token opens a round. A newer token of an unpaid order continues the round, unless amount or currency",
         "differ: then a new round begins, and older tokens and pages end; that is refused while a payment is open.",
-        "A failed or expired order gets a new round, and a failure that is not delivered yet is withdrawn. A paid",
+        "A failed or expired order gets a new round, and its page withdraws an undelivered failure. A paid",
         "order stays paid.",
         "",
         "## Operation: one exchange with the acquirer",

@@ -105,7 +105,7 @@ async def test_later_is_not_now(database_url: str) -> None:
 
 async def test_what_must_not_be_sent(database_url: str) -> None:
     async with opened(database_url) as scene:
-        order = build_order("000000004")
+        order = build_order("000000004", opened_at=SystemClock().now())
         lease = {"lease_owner": scene.gateway.store.instance, "leased_until": SystemClock().now() + timedelta(hours=1)}
         sending = build_message(order, state=MessageState.SENDING, **lease)
         withdrawn = build_message(order, state=MessageState.WITHDRAWN, due_at=None, kind=MessageKind.FAILURE)

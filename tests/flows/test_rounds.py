@@ -192,3 +192,52 @@ async def test_a_failure_on_its_way_holds_back_the_success_and_is_not_sent_again
             return [row[0] for row in found] == [MessageState.WITHDRAWN, MessageState.DELIVERED]
 
         await eventually(both_ended)
+
+
+async def test_no_outcome_is_told_to_nobody_because_a_later_request_left_an_address_out(database_url: str) -> None:
+    async with running_shop() as shop, running_gateway(database_url) as gateway:
+        caller = PatientCaller(gateway.app, shop.url)
+        elsewhere = {"postLink": "", "failurePostLink": "https://elsewhere.example/failed"}
+
+        await caller.token("000000021")  # another token names only where failures go
+        path = (await caller.open(await caller.token("000000021", **elsewhere), "000000021")).headers["location"]
+        assert (await caller.pay(path)).state == "approved"
+
+        bare = await caller.token("000000022", postLink="")  # so does another opening of the page
+        await caller.open(bare, "000000022", postLink=shop.url)
+        opened = await caller.open(bare, "000000022", failurePostLink="https://elsewhere.example/failed")
+        assert (await caller.pay(opened.headers["location"])).state == "approved"
+
+        path = await caller.page("000000023")  # a new round, and its token names nothing
+        await caller.form(f"{path}/leave", {}, {"origin": "http://gateway.test"})
+        await shop.wait(3)
+        again = await caller.token("000000023", postLink="", secret_hash="")
+        assert (await caller.pay((await caller.open(again, "000000023")).headers["location"])).state == "approved"
+
+        await caller.token("000000024")  # another amount is another round, too
+        other = await caller.token("000000024", postLink="", amount="99")
+        opened = await caller.open(other, "000000024", amount=99)
+        assert (await caller.pay(opened.headers["location"])).state == "approved"
+
+        told = await shop.wait(5)
+        successes = {body["invoiceId"]: body["secret_hash"] for body in told if body["code"] == "ok"}
+        assert sorted(successes) == ["000000021", "000000022", "000000023", "000000024"]
+        assert set(successes.values()) == {"JDKCNDDGGDTPSKJD"}
+
+
+async def test_a_token_that_asks_for_the_status_costs_no_failure(database_url: str) -> None:
+    async with running_shop() as shop, running_gateway(database_url) as gateway:
+        shop.status = 500
+        caller = PatientCaller(gateway.app, shop.url)
+        path = await caller.page("000000025")
+        assert (await caller.pay(path, LOCKED_CARD)).state == "declined"
+        await caller.form(f"{path}/leave", {}, {"origin": "http://gateway.test"})
+        await shop.wait(1)
+        token = await caller.token("000000025")
+        bearer = {"authorization": f"Bearer {token['access_token']}"}
+        answer = await caller.call("GET", "/check-status/payment/transaction/000000025", headers=bearer)
+        assert answer.json()["resultCode"] == "101"
+        assert answer.json()["transaction"]["statusName"] == "REJECT"
+        shop.status = 200
+        told = await shop.wait(2, seconds=20)  # tried again after 5 s
+        assert [(body["code"], body["reasonCode"]) for body in told] == [("error", 465)] * 2

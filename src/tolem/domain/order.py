@@ -75,6 +75,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
 
+    def has_overtaken(self, round_id: UUID) -> bool:
+        """A newer round was opened since: the older one's failure must not be told any more. A token alone, which
+        may be asked for the status, overtakes nothing."""
+        return round_id != self.round_id and self.opened_at is not None
+
     @property
     def is_verification(self) -> bool:
         """True: the card is checked and nothing is taken."""

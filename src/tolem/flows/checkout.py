@@ -173,7 +173,8 @@ class Checkout:
         now = self._clock.now()
 
         def decide(found: TokenWithOrder | None) -> Decision[None]:
-            order = _check_token(found, now)
+            history = _check_token(found, now)
+            order = history.order
             _check_agreement(order, wish)
             page = Page(
                 hash=page_hash,
@@ -182,11 +183,11 @@ class Checkout:
                 language=wish.language,
                 expires_at=now + PAGE_LIFETIME,
             )
-            is_paying = found is not None and found.history is not None and found.history.open_payment() is not None
-            if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now) or is_paying:
+            if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now) or history.open_payment():
                 return Decision(None, (page,))  # it shows how the round ended, or how the payment goes on
             opened = self._take_page_data(order, wish, terminal, now)
-            return Decision(None, (opened, page))
+            overtaken = rounds.withdraw_failures(history) if order.opened_at is None else ()
+            return Decision(None, (opened, page, *overtaken))
 
         await self._store.change((keys.token_by_hash(token_hash),), decide)
         return page_id
@@ -209,15 +210,15 @@ class Checkout:
             if named is not None:
                 return named
         found = await self._store.find(keys.token_by_hash(token_hash))
-        order = _check_token(found, self._clock.now())
-        return await self._directory.get_terminal(order.terminal_id)
+        history = _check_token(found, self._clock.now())
+        return await self._directory.get_terminal(history.order.terminal_id)
 
     def _take_page_data(self, order: Order, wish: PayObject, terminal: Terminal, now: datetime) -> Order:
         """The order with what the shop's page says of it. Notification addresses are taken only where the shop's server
         named none; an opening that names none leaves those of the one before."""
         post_link, failure_post_link = order.post_link, order.failure_post_link
         if not order.links_from_token and (wish.post_link or wish.failure_post_link):
-            post_link, failure_post_link = wish.post_link, wish.failure_post_link
+            post_link, failure_post_link = wish.post_link or post_link, wish.failure_post_link
             for field, link in (("postLink", post_link), ("failurePostLink", failure_post_link)):
                 self._check_page_link(field, link, terminal)
         return_url, failure_return_url = order.return_url, order.failure_return_url
@@ -262,7 +263,7 @@ class Checkout:
             )
 
 
-def _check_token(found: TokenWithOrder | None, now: datetime) -> Order:
+def _check_token(found: TokenWithOrder | None, now: datetime) -> OrderHistory:
     if found is None or found.record.expires_at <= now:
         raise Refused(
             Refusal.INVALID_TOKEN, "auth: the access token is unknown or has expired: request a new one", "auth"
@@ -275,7 +276,7 @@ def _check_token(found: TokenWithOrder | None, now: datetime) -> Order:
         )
     if found.record.round_id != found.history.order.round_id:
         raise Refused(Refusal.INVALID_TOKEN, "auth: a newer token of this order has replaced this one", "auth")
-    return found.history.order
+    return found.history
 
 
 def _check_agreement(order: Order, wish: PayObject) -> None:

@@ -131,11 +131,11 @@ def _make_due(found: MessageWithOrder, due_at: datetime) -> Message:
         raise Refused(
             Refusal.WRONG_STATE, f"message {message.id} is on its way just now: look at it in a few seconds", "id"
         )
-    is_overtaken = message.kind is MessageKind.FAILURE and message.round_id != order.round_id
+    is_overtaken = message.kind is MessageKind.FAILURE and order.has_overtaken(message.round_id)
     if message.state is MessageState.WITHDRAWN or is_overtaken:
         raise Refused(
             Refusal.WRONG_STATE,
-            f"message {message.id} tells a failure that a newer token has overtaken: it must not be told any more",
+            f"message {message.id} tells a failure that a newer round has overtaken: it must not be told any more",
             "id",
         )
     return replace(

@@ -91,7 +91,8 @@ def attempts_left(history: OrderHistory, terminal: Terminal) -> int:
 
 
 def open_next_round(order: Order, round_id: UUID, amount: int, currency: str, at: datetime) -> Order:
-    """The order in a new round: nothing of the old one's page, links or deadline remains."""
+    """The order in a new round: nothing of the old one's page or deadline remains. What the shop's server said of
+    notifications does, until it says otherwise: an outcome that is told to nobody costs an order."""
     return Order(
         id=order.id,
         terminal_id=order.terminal_id,
@@ -100,13 +101,17 @@ def open_next_round(order: Order, round_id: UUID, amount: int, currency: str, at
         round_id=round_id,
         amount=amount,
         currency=currency,
+        secret_hash=order.secret_hash,
+        post_link=order.post_link,
+        failure_post_link=order.failure_post_link,
+        links_from_token=order.links_from_token,
         created_at=order.created_at,
         updated_at=at,
     )
 
 
 def withdraw_failures(history: OrderHistory) -> tuple[Message, ...]:
-    """Undelivered failures of ended rounds, overtaken by a new one: a later success is never followed by them.
+    """Undelivered failures of ended rounds, when a new one's page opens: a later success is never followed by them.
 
     One that is being sent ends its try first, and holds back what is newer until then; the notifier withdraws it then.
     """

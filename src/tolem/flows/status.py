@@ -75,7 +75,8 @@ class Statuses:
 def counting_payment(history: OrderHistory) -> Payment | None:
     """The attempt that counts: the successful one, else the open one, of the current round first; else its last.
 
-    What failed in an earlier round does not speak for the current one.
+    What failed in an earlier round does not speak for the current one, once that one's page was opened. Until then a
+    shop that asks for the same amount with a new token is told how the older one ended.
     """
     round_id = history.order.round_id
     latest_first = sorted(history.payments.values(), key=lambda p: (p.round_id == round_id, p.id), reverse=True)
@@ -83,6 +84,9 @@ def counting_payment(history: OrderHistory) -> Payment | None:
         for payment in latest_first:
             if payment.status in statuses:
                 return payment
+    order = history.order
+    if order.opened_at is None and latest_first and latest_first[0].amount == order.amount:
+        return latest_first[0]
     return history.last_payment()
 
 

@@ -12,7 +12,6 @@ from tolem.clock import Clock
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.history import Event, OrderHistory
 from tolem.domain.merchant import Merchant, Terminal, hash_secret, is_secret
-from tolem.domain.message import Message
 from tolem.domain.money import InvalidAmount, parse_amount, parse_currency
 from tolem.domain.order import AccessToken, Order, OrderStatus
 from tolem.flows import rounds
@@ -194,7 +193,7 @@ def _decide_order_token(
 ) -> Decision[AccessToken]:
     """The newest token's links and secret count. What it leaves out stays as it was, and nothing changes while a
     payment is open: a token that is asked for the status must not cost the shop its notification."""
-    beside: tuple[Message | Event, ...] = ()
+    beside: tuple[Event, ...] = ()
     if history is None:
         order = wanted
     elif history.order.status is OrderStatus.PAID:
@@ -218,17 +217,16 @@ def _decide_order_token(
             event = Event(
                 id=event_id, order_id=order.id, payment_id=None, kind="round_opened", detail="by a new token", at=now
             )
-            beside = (event, *rounds.withdraw_failures(history))
+            beside = (event,)
     order = replace(order, updated_at=wanted.updated_at)
     if request.secret_hash:
         order = replace(order, secret_hash=request.secret_hash)
-    if request.post_link or request.failure_post_link:
+    if request.post_link:  # failures go there, too, if they have no address of their own
         order = replace(
-            order,
-            post_link=request.post_link,
-            failure_post_link=request.failure_post_link,
-            links_from_token=True,
+            order, post_link=request.post_link, failure_post_link=request.failure_post_link, links_from_token=True
         )
+    elif request.failure_post_link:
+        order = replace(order, failure_post_link=request.failure_post_link, links_from_token=True)
     if request.account_id:
         order = replace(order, account_id=request.account_id, account_is_vouched=True)
     bound = _bind(record, order)

@@ -48,7 +48,7 @@ def decide_result(
         outcome = Outcome(MessageState.WITHDRAWN, None)
     else:
         outcome = next_try(terms, number - record.tries_before, result, now, jitter)
-    is_overtaken = record.kind is MessageKind.FAILURE and record.round_id != history.order.round_id
+    is_overtaken = record.kind is MessageKind.FAILURE and history.order.has_overtaken(record.round_id)
     if is_overtaken and outcome.state is MessageState.WAITING:
         outcome = Outcome(MessageState.WITHDRAWN, None)  # a new round began while this was on its way
     attempt = Attempt(

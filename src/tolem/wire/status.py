@@ -170,7 +170,8 @@ def order_status(order: Order, payment: Payment | None) -> WireStatus:
     if payment is None:
         return ORDER_STATUSES[order.status]
     status = payment_status(payment)
-    if order.status is OrderStatus.OPEN and status.result is ResultCode.REJECTED:
+    is_payable = order.status is OrderStatus.OPEN and payment.round_id == order.round_id
+    if is_payable and status.result is ResultCode.REJECTED:
         return WireStatus(status.name, ResultCode.IN_PROGRESS)
     return status
 
