@@ -68,7 +68,7 @@ def test_what_stays_unknown_is_listed_and_resolved(tmp_path: Path) -> None:
     assert "no operation" in run(
         "resolve", unknown, "--happened", "--reason", "the bank says so", cwd=tmp_path, status=1
     )
-    assert "--happened or" in run("resolve", unknown, "--reason", "the bank says so", cwd=tmp_path, status=2)
+    assert "say one of" in run("resolve", unknown, "--reason", "the bank says so", cwd=tmp_path, status=2)
     assert "10 characters" in run("resolve", unknown, "--happened", "--reason", "x", cwd=tmp_path, status=1)
 
 

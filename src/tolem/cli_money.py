@@ -12,6 +12,7 @@ import msgspec
 from tolem import console
 from tolem.config import Config
 from tolem.domain.money import render_amount
+from tolem.flows.acquiring import Limits
 from tolem.flows.directory import Directory
 from tolem.flows.reconciliation import ADVICE, Report, reconcile
 from tolem.flows.resolution import Resolution
@@ -30,27 +31,49 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of te
 @click.argument("operation_id", type=click.UUID, required=False)
 @click.option("--list", "as_list", is_flag=True, help="List what has no known outcome, and change nothing.")
 @click.option("--happened/--did-not-happen", "happened", default=None, help="What you know from the acquirer.")
+@click.option("--approval-code", default="", help="Of a payment that happened: from the acquirer's statement.")
+@click.option("--reference", default="", help="Its RRN, if the acquirer's statement has another one than tolem.")
+@click.option("--retry", is_flag=True, help="The acquirer is back: let recovery ask it at once.")
 @click.option("--reason", default="", help="Why you know: kept for ever, with your name.")
 @_DATABASE
 @_JSON
 def resolve(
-    operation_id: UUID | None, as_list: bool, happened: bool | None, reason: str, database: str | None, as_json: bool
+    operation_id: UUID | None,
+    as_list: bool,
+    happened: bool | None,
+    approval_code: str,
+    reference: str,
+    retry: bool,
+    reason: str,
+    database: str | None,
+    as_json: bool,
 ) -> None:
     """Settle an operation that recovery could not settle.
 
-    Ask the acquirer first: what you say here counts as its answer, and the shop is told.
+    Ask the acquirer first: what you say here counts as its answer, and the shop is told. What recovery still
+    works on is not yours to settle: --list says what waits for you.
     """
     config = console.load({"database": database})
     if as_list or operation_id is None:
         console.with_store(config, lambda store: _list_open(store, config, as_json))
         return
-    if happened is None:
-        raise click.UsageError("say --happened or --did-not-happen")
-    known = happened
+    if retry == (happened is not None):
+        raise click.UsageError("say one of --happened, --did-not-happen and --retry")
 
     async def work(store: Store) -> None:
         resolution = await _open_resolution(store, config)
-        recorded = await resolution.resolve(operation_id, happened=known, reason=reason, who=_who())
+        if happened is None:
+            await resolution.retry(operation_id, reason=reason, who=_who())
+            click.echo("recovery asks the acquirer at once; tolem resolve --list tells what came of it")
+            return
+        recorded = await resolution.resolve(
+            operation_id,
+            happened=happened,
+            reason=reason,
+            who=_who(),
+            approval_code=approval_code,
+            reference=reference,
+        )
         click.echo(f"settled: the payment is {recorded.status}")
 
     console.with_store(config, work)
@@ -93,12 +116,13 @@ def reconcile_command(acquirer_url: str | None, day: datetime | None, database: 
 
 
 async def _open_resolution(store: Store, config: Config) -> Resolution:
-    return Resolution(store, Directory(store), await console.read_clock(store, config), Ids())
+    limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds)
+    clock = await console.read_clock(store, config)
+    return Resolution(store, Directory(store), clock, Ids(), limits.recovery_hold)
 
 
 async def _list_open(store: Store, config: Config, as_json: bool) -> None:
-    resolution = await _open_resolution(store, config)
-    found = await resolution.list_open()
+    found = await (await _open_resolution(store, config)).list_open()
     if as_json:
         rows = [
             {

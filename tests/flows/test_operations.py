@@ -205,6 +205,13 @@ async def test_whatever_the_line_does_the_books_agree(database_url: str, kind: O
         assert (payment.status, payment.captured, payment.refunded) == expected[kind]
 
 
+def resolution_of(gateway: Gateway) -> Resolution:
+    """What people decide, as the command line makes it."""
+    return Resolution(
+        gateway.store, Directory(gateway.store), SystemClock(), Ids(), gateway.acquiring.limits.recovery_hold
+    )
+
+
 async def test_recovery_gives_up_and_a_person_resolves(database_url: str) -> None:
     async with paid_till(database_url, two_stage=False) as till:
         till.gateway.acquiring.limits = till.gateway.acquiring.limits._replace(recovery_tries=2)
@@ -216,7 +223,7 @@ async def test_recovery_gives_up_and_a_person_resolves(database_url: str) -> Non
             return any(o.alerted_at for o in (await till.history()).operations.values())
 
         await eventually(is_given_up)
-        resolution = Resolution(till.gateway.store, Directory(till.gateway.store), SystemClock(), Ids())
+        resolution = resolution_of(till.gateway)
         (waiting,) = await resolution.list_open()
         assert (waiting.operation.kind, waiting.invoice_id) == (REFUND, INVOICE)
         with pytest.raises(Refused, match="reason"):

@@ -7,6 +7,7 @@ once; the order's amount tells the bank which case an exchange belongs to.
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from tolem.domain.history import OrderHistory
 from tolem.domain.payment import Operation, OperationKind, PaymentStatus
 from tolem.flows.directory import Directory
 from tolem.flows.reconciliation import Report, reconcile
+from tolem.flows.recovery import INQUIRIES_MIN
 from tolem.flows.resolution import Resolution
 from tolem.ids import Ids
 from tolem.sandbox.cards import build_number
@@ -128,7 +130,7 @@ class Case(NamedTuple):
     is_done: bool
     """The bank has done what it answers so badly; otherwise it forgot it."""
     is_long: bool
-    """The first exchange of every kind meets it: inquiry, reversal and repeat, too."""
+    """The first exchange of every kind meets it: reversal and repeat, too, and as many inquiries as recovery makes."""
 
     @property
     def name(self) -> str:
@@ -163,7 +165,7 @@ class Bank:
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
-        self.met: set[tuple[int, OperationKind]] = set()
+        self.met: Counter[tuple[int, OperationKind]] = Counter()
         """Amount and kind of exchanges that met bad weather."""
         self.server = Server(self._handle)
 
@@ -190,9 +192,10 @@ class Bank:
         place = (request.amount, request.kind)
         is_about_it = request.kind is case.kind or case.is_long
         is_preparation = case.kind is REFUND and request.kind is PURCHASE
-        if place in self.met or not is_about_it or is_preparation:
+        times = INQUIRIES_MIN if request.kind is OperationKind.INQUIRY else 1
+        if self.met[place] >= times or not is_about_it or is_preparation:
             return False
-        self.met.add(place)
+        self.met[place] += 1
         return True
 
 
@@ -205,7 +208,7 @@ class Ended(NamedTuple):
     told_paid: set[str]
     """Payments of which the shop was told success."""
     report: Report
-    met: set[tuple[int, OperationKind]]
+    met: Counter[tuple[int, OperationKind]]
 
 
 @pytest.fixture(scope="module", params=("sqlite", "postgresql"))
@@ -379,8 +382,7 @@ async def test_down_for_hours_is_given_up_to_people(database_url: str) -> None:
         assert all(operation.alerted_at is None for operation in await hour.operations())
         await hour.pass_time(25)
         await eventually(lambda: _is_given_up(hour))
-        await hour.bank.server.start()
-        await hour.pass_time(60 * 24)  # nobody asks any more, and time alone settles nothing
+        await hour.pass_time(60 * 24)  # nobody answers, and time alone settles nothing
         store = hour.gateway.store
         assert (await queries.summarize_open_operations(store)).given_up == 2
         statuses = {payment.status for payment in await store.select(_PAYMENTS)}
@@ -390,13 +392,34 @@ async def test_down_for_hours_is_given_up_to_people(database_url: str) -> None:
         report = await reconcile(store, hour.bank.simulator, *ALWAYS)
         assert [difference.cause for difference in report.differences] == ["open", "open"]
 
-        resolution = Resolution(store, Directory(store), hour.clock, Ids())
+        hold = timedelta(seconds=25)
+        while any(o.due_at and o.due_at <= hour.clock.real_now() + hold for o in await hour.operations()):
+            await hour.pass_time(1)
+        resolution = Resolution(store, Directory(store), hour.clock, Ids(), hold)
         for waiting in await resolution.list_open():
             why = "the bank's statement of that day does not have it"
             await resolution.resolve(waiting.operation.id, happened=False, reason=why, who="root")
         assert await hour.operations() == []
         statuses = {payment.status for payment in await store.select(_PAYMENTS)}
         assert statuses == {PaymentStatus.FAILED, PaymentStatus.CAPTURED}
+
+
+async def test_back_after_a_day_settles_by_itself(database_url: str) -> None:
+    """What was given up is still asked about, every quarter of an hour."""
+    async with running_shop() as shop, down(database_url, shop.url) as hour:
+        await hour.pass_time(60 * 24)
+        await eventually(lambda: _is_given_up(hour))
+        await hour.bank.server.start()
+        await hour.pass_time(16)
+        await eventually(lambda: _is_all_settled(hour))
+        payments = {payment.status: payment for payment in await hour.gateway.store.select(_PAYMENTS)}
+        assert payments[PaymentStatus.CAPTURED].refunded == 4_000
+        assert PaymentStatus.FAILED in payments
+        assert (await reconcile(hour.gateway.store, hour.bank.simulator, *ALWAYS)).differences == ()
+
+
+async def _is_all_settled(hour: Hour) -> bool:
+    return await hour.operations() == []
 
 
 async def _is_given_up(hour: Hour) -> bool:

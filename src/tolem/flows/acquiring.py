@@ -35,7 +35,13 @@ class Limits(NamedTuple):
     margin_seconds: float = 5.0
     """Recovery waits this much longer, so that it never meets an exchange that is still running."""
     recovery_tries: int = 60
-    """So many recovery steps, then it is given up to people; about an hour, since gaps grow to a minute."""
+    """So many recovery steps, then people are alerted; about an hour, since gaps grow to a minute."""
+
+    @property
+    def recovery_hold(self) -> timedelta:
+        """So long an operation belongs to the recovery step that took it up: an inquiry and a second exchange, each as
+        long as one may take."""
+        return timedelta(seconds=2 * self.exchange_seconds + self.margin_seconds)
 
 
 class Acquiring:
@@ -104,9 +110,12 @@ class Acquiring:
                 return decision
             late = "approved after the round ended: to be reversed"
             unknown = outcome.record_unknown(history, operation.id, stamp.real_at, late, stamp)
-            return Decision(decision.answer, unknown.writes)
+            return Decision(decision.answer, (*decision.writes, *unknown.writes))
 
-        return await self.settle(operation.order_id, decide)
+        recorded = await self.settle(operation.order_id, decide)
+        if recorded.is_contradicted:
+            log.error("late_approval", order=str(operation.order_id), operation=str(operation.id), kind=operation.kind)
+        return recorded
 
     async def settle(self, order_id: UUID, decide: Callable[[OrderHistory], Decision[Recorded]]) -> Recorded:
         """Commits an outcome; once it is stored, its message is sent."""

@@ -19,6 +19,7 @@ from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import (
     CARD_KINDS,
     OPEN_OPERATIONS,
+    OPEN_STATUSES,
     Operation,
     OperationKind,
     OperationStatus,
@@ -37,6 +38,7 @@ REASON_NO_ANSWER = 458
 HOLD_EXPIRED = "hold expired"
 """`Operation.cause` of a void that nobody asked for."""
 GAP_MAX = timedelta(minutes=1)
+GIVEN_UP_GAP = timedelta(minutes=15)
 
 
 class Recorded(NamedTuple):
@@ -46,6 +48,8 @@ class Recorded(NamedTuple):
     message: Message | None = None
     must_reverse: bool = False
     """The acquirer approved what may no longer count: it has to be undone."""
+    is_contradicted: bool = False
+    """The acquirer approved what was settled as not happened: somebody has to look."""
 
 
 def is_certain(answer: AcquirerAnswer, operation: Operation, currency: str) -> bool:
@@ -75,7 +79,7 @@ def record_answer(
         operation = replace(operation, doubted_at=stamp.at)
     payment = history.payments[operation.payment_id]
     if operation.status not in OPEN_OPERATIONS:
-        return Decision(Recorded(payment.status))
+        return _record_late(operation, payment, answer, stamp)
     if operation.kind in CARD_KINDS:
         return _record_attempt(history, operation, payment, answer, terminal, stamp)
     if answer.verdict is Verdict.DECLINED:
@@ -111,18 +115,18 @@ def record_unknown(
 def postpone(
     history: OrderHistory, operation_id: UUID, due_at: datetime, *, give_up: bool, stamp: Stamp
 ) -> Decision[bool]:
-    """A recovery step led nowhere: the next one is at `due_at`, or there is none and somebody has to look.
+    """A recovery step led nowhere: the next one is at `due_at`. `give_up`: from now on somebody has to look, too.
 
     True: given up just now.
     """
     operation = history.operations[operation_id]
     if operation.status not in OPEN_OPERATIONS:
         return Decision(False)
-    if not give_up:
+    if not give_up or operation.alerted_at is not None:
         return Decision(False, (replace(operation, due_at=due_at),))
     payment = history.payments[operation.payment_id]
     event = _event(payment, "recovery_gave_up", f"{operation.kind} after {operation.tries} tries", stamp)
-    return Decision(True, (replace(operation, due_at=None, alerted_at=stamp.at), event))
+    return Decision(True, (replace(operation, due_at=due_at, alerted_at=stamp.at), event))
 
 
 def find_reversal(history: OrderHistory, operation_id: UUID) -> Operation | None:
@@ -171,17 +175,35 @@ def record_reversal(
     if original.status not in OPEN_OPERATIONS:
         return Decision(Recorded(payment.status))
     undone = _settle(original, OperationStatus.REVERSED, stamp.at, REASON_NO_ANSWER)
-    failed = advance(payment, PaymentStatus.FAILED, stamp.at, reason_code=REASON_NO_ANSWER)
-    decision = _after_failure(history, undone, failed, terminal, stamp, cause)
     reversal = find_reversal(history, operation_id)
     confirmed = (_settle(reversal, OperationStatus.APPROVED, stamp.at, 0),) if reversal else ()
+    if payment.status not in OPEN_STATUSES:  # it has failed before; a late approval had opened the operation again
+        return Decision(Recorded(payment.status), (undone, *confirmed, _event(payment, "late_reversed", cause, stamp)))
+    failed = advance(payment, PaymentStatus.FAILED, stamp.at, reason_code=REASON_NO_ANSWER)
+    decision = _after_failure(history, undone, failed, terminal, stamp, cause)
     return Decision(decision.answer, (*decision.writes, *confirmed))
 
 
-def recovery_due(real_now: datetime, tries: int, step: timedelta) -> datetime:
-    """When recovery looks again: the gap doubles from `step` to a minute."""
+def recovery_due(real_now: datetime, tries: int, step: timedelta, given_up: bool) -> datetime:
+    """When recovery looks again: the gap doubles from `step` to a minute. What is given up to people is still asked
+    about, slowly: the acquirer may come back before they do."""
+    if given_up:
+        return real_now + GIVEN_UP_GAP
     gap: timedelta = step * 2 ** min(tries, 10)
     return real_now + min(gap, max(step, GAP_MAX))
+
+
+def _record_late(operation: Operation, payment: Payment, answer: AcquirerAnswer, stamp: Stamp) -> Decision[Recorded]:
+    """An answer about a settled operation changes nothing, unless the acquirer approved what was settled as not
+    happened, say by a person's word. An authorize or purchase is opened again then, to be reversed: its shop was told,
+    or its payer saw, that nothing is taken. The others are for people."""
+    if answer.verdict is not Verdict.APPROVED or operation.status is OperationStatus.APPROVED:
+        return Decision(Recorded(payment.status))
+    event = _event(payment, "late_approval", f"{operation.kind} was settled as {operation.status}", stamp)
+    if operation.kind not in CARD_KINDS:
+        return Decision(Recorded(payment.status, is_contradicted=True), (event,))
+    opened = replace(operation, status=OperationStatus.UNKNOWN, due_at=stamp.real_at, alerted_at=None, finished_at=None)
+    return Decision(Recorded(payment.status, must_reverse=True, is_contradicted=True), (opened, event))
 
 
 def _record_attempt(
@@ -201,9 +223,11 @@ def _record_attempt(
         return Decision(Recorded(payment.status, must_reverse=True))
     if answer.verdict is Verdict.DECLINED:
         settled = _settle(operation, OperationStatus.DECLINED, stamp.at, answer.reason_code)
+        if payment.status not in OPEN_STATUSES:  # opened again by a late approval, which did not stand
+            return Decision(Recorded(payment.status), (settled,))
         declined = advance(payment, PaymentStatus.DECLINED, stamp.at, reason_code=answer.reason_code)
         return _after_failure(history, settled, declined, terminal, stamp, f"declined with {answer.reason_code}")
-    if not _may_succeed(history.order, payment):
+    if payment.status not in OPEN_STATUSES or not _may_succeed(history.order, payment):
         return Decision(Recorded(payment.status, must_reverse=True))
     settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
     is_purchase = operation.kind is OperationKind.PURCHASE

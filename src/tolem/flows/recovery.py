@@ -6,8 +6,10 @@ nothing, for the original may still be on its way. A capture, void or refund is 
 sent again under its own key. Once a reversal is prepared nothing is asked any more: the reversal, too, may be on its
 way.
 
+An inquiry that is not answered says nothing: for a while it is asked again before a sale is undone.
+
 A row is touched only after its deadline and a margin, and never needs the card. What stays open after many tries is
-given up to people: an alert, and `tolem resolve`.
+given up to people: an alert, and `tolem resolve`. It is still tried, slowly, in case the acquirer comes back first.
 """
 
 import asyncio
@@ -29,6 +31,8 @@ from tolem.telemetry import log, recoveries_total
 
 BATCH = 32
 """Operations taken up at one time."""
+INQUIRIES_MIN = 4
+"""So many inquiries have to go unanswered before anything else is done, about a minute after the first."""
 
 
 class Recovery:
@@ -37,10 +41,8 @@ class Recovery:
     def __init__(self, acquiring: Acquiring, directory: Directory) -> None:
         self._acquiring = acquiring
         self._directory = directory
-        limits = acquiring.limits
-        # An inquiry and a second exchange, each as long as one may take: until then the row is ours.
-        self._hold = timedelta(seconds=2 * limits.exchange_seconds + limits.margin_seconds)
-        self._margin = timedelta(seconds=limits.margin_seconds)
+        self._hold = acquiring.limits.recovery_hold
+        self._margin = timedelta(seconds=acquiring.limits.margin_seconds)
 
     async def step(self) -> int:
         """Takes up the operations that are due, side by side: a silent acquirer delays nobody else's. How many."""
@@ -77,6 +79,8 @@ class Recovery:
         """The settled outcome; None: still open."""
         if outcome.find_reversal(history, operation.id) is None:
             answer = await self._inquire(operation, terminal, currency)
+            if isinstance(answer, str) and operation.tries < INQUIRIES_MIN:
+                return None
             if not isinstance(answer, str) and outcome.is_certain(answer, operation, currency):
                 recorded = await self._acquiring.record(operation, currency, terminal, answer, recovered_by="inquiry")
                 if not recorded.must_reverse:
@@ -134,11 +138,11 @@ class Recovery:
         )
 
     async def _postpone(self, operation: Operation) -> bool:
-        """The next try comes later and later; after the last one people have to look. True: given up."""
+        """The next try comes later and later; after many people have to look. True: given up just now."""
         acquiring = self._acquiring
         stamp = acquiring.stamp()
         give_up = operation.tries >= acquiring.limits.recovery_tries
-        due_at = outcome.recovery_due(stamp.real_at, operation.tries, self._margin)
+        due_at = outcome.recovery_due(stamp.real_at, operation.tries, self._margin, give_up)
 
         def decide(history: OrderHistory | None) -> Decision[bool]:
             if history is None:
