@@ -7,7 +7,7 @@ from uuid import UUID
 
 from starlette.types import ASGIApp
 
-from tolem.acquirers.base import Acquirer
+from tolem.acquirers.base import Acquirer, Authenticator
 from tolem.acquirers.http import HttpAcquirer, check_url
 from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig
@@ -15,6 +15,7 @@ from tolem.domain.key import WebhookSecrets, parse_webhook_secret, render_webhoo
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.flows.access import Access
 from tolem.flows.acquiring import Acquiring, Limits
+from tolem.flows.authentication import Authentications
 from tolem.flows.authorization import Authorizations
 from tolem.flows.checkout import Checkout
 from tolem.flows.directory import Directory
@@ -25,12 +26,15 @@ from tolem.flows.recovery import Recovery
 from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
+from tolem.flows.way_back import WayBack
 from tolem.i18n.translator import load_translator
 from tolem.ids import Ids
 from tolem.notifications.notifier import PER_HOST, Notifier
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
 from tolem.notifications.terms import Terms, terms_of
+from tolem.sandbox.acs import AcsServer
+from tolem.sandbox.acs_book import AcsBook
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.controls import Controls
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, WEBHOOK_SECRET, published_fixtures
@@ -42,6 +46,7 @@ from tolem.storage import claims, keys, queries
 from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
+from tolem.storage.sealed_cards import CardSealer
 from tolem.storage.sealing import Sealer, load_sealer
 from tolem.storage.store import Decision, Store
 from tolem.telemetry import (
@@ -53,10 +58,12 @@ from tolem.telemetry import (
 )
 from tolem.web.api import api_routes
 from tolem.web.app import Edge
+from tolem.web.challenge_pages import ChallengePages
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
 from tolem.web.public import Readiness, build_public
+from tolem.web.return_address import RETURN_PREFIX, ReturnEndpoint
 from tolem.worker import Worker
 
 
@@ -66,6 +73,7 @@ class Gateway(NamedTuple):
     app: ASGIApp
     store: Store
     acquirer: Acquirer
+    authenticator: Authenticator
     notifier: Notifier
     acquiring: Acquiring
     worker: Worker
@@ -80,6 +88,7 @@ class Gateway(NamedTuple):
         await self.worker.stop(seconds)
         await self.sender.close()
         await self.acquirer.close()
+        await self.authenticator.close()
         if self.controls is not None:
             await self.controls.close()
         await self.store.close()
@@ -92,11 +101,12 @@ async def open_gateway(
     ids: Ids | None = None,
     wrap_store: Callable[[Store], Store] = lambda store: store,
     wrap_acquirer: Callable[[Acquirer], Acquirer] = lambda acquirer: acquirer,
+    wrap_authenticator: Callable[[Authenticator], Authenticator] = lambda authenticator: authenticator,
 ) -> Gateway:
     """Makes the parts, joins them and starts the loops. Raises InvalidConfig, InvalidKey if this process must not
     start.
 
-    `wrap_store` and `wrap_acquirer` put something in front of a real part: tests cut the power between two steps.
+    `wrap_store` and the like put something in front of a real part: tests cut the power between two steps.
     """
     check_start(config)
     clock = clock or SystemClock()
@@ -128,32 +138,44 @@ async def open_gateway(
     async def find_terms(terminal_id: UUID) -> Terms:
         return terms_of(await directory.get_terminal(terminal_id))
 
-    notifier = Notifier(store, clock, ids, sender, instance, find_terms, on_try=_count_try)
+    notifier = Notifier(store, clock, ids, carrier, instance, find_terms, on_try=_count_try)
     limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds, config.recovery_tries)
     acquiring = Acquiring(store, clock, ids, acquirer, notifier, limits)
     access = Access(store, directory, clock)
     operations = Operations(acquiring, directory, access)
     tokens = Tokens(store, directory, clock, ids, is_sandbox=config.is_sandbox)
+    acs_book = AcsBook(config.acs_book_url, instance)
+    authenticator = wrap_authenticator(SandboxAuthenticator(acs_book, clock, config.acs_url))
+    authentications = Authentications(
+        acquiring, Authorizations(acquiring), directory, authenticator, CardSealer(store, clock, sealer)
+    )
     checkout = Checkout(
         store,
         directory,
         clock,
         ids,
         acquirer,
-        SandboxAuthenticator(),
         acquiring,
-        Authorizations(acquiring),
+        authentications,
         notifier,
         is_sandbox=config.is_sandbox,
     )
     expiry = Expiry(store, directory, clock, acquiring, notifier)
     holds = Holds(store, clock, operations)
-    guarded = controls.join(notifier, steps=(expiry.step, holds.step), purge=expiry.purge) if controls else ()
-    pages = Pages(load_translator(), sandbox=config.is_sandbox)
+    guarded = (
+        controls.join(notifier, steps=(authentications.expire, expiry.step, holds.step), purge=expiry.purge)
+        if controls
+        else ()
+    )
+    translator = load_translator()
+    pages = Pages(translator, sandbox=config.is_sandbox)
+    challenge_pages = ChallengePages(translator, sandbox=config.is_sandbox)
+    way_back = WayBack(sealer)
     edge = Edge(
         TokenEndpoint(tokens),
         PayformEndpoint(checkout, pages),
-        PageEndpoint(checkout, pages, origin_of(config.public_url)),
+        PageEndpoint(checkout, pages, challenge_pages, way_back, origin_of(config.public_url), RETURN_PREFIX),
+        ReturnEndpoint(checkout, way_back, challenge_pages),
         pages,
         build_public(
             lambda: _readiness(store, clock),
@@ -162,10 +184,11 @@ async def open_gateway(
             guarded,
         ),
     )
-    worker = Worker(Recovery(acquiring, directory), expiry, holds, notifier)
+    worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, notifier)
     worker.start()
     app = controls.watch(edge) if controls else edge
-    return Gateway(app, store, acquirer, notifier, acquiring, worker, sender, secrets, controls)
+    app = AcsServer(app, acs_book, clock, translator, config.acs_url)
+    return Gateway(app, store, acquirer, authenticator, notifier, acquiring, worker, sender, secrets, controls)
 
 
 def check_start(config: Config) -> None:

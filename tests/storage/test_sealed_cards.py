@@ -37,8 +37,10 @@ def sealer(store: Store, clock: Hands, key: ServerKey = SERVER_KEY) -> CardSeale
     return CardSealer(store, clock, Sealer((key,)))
 
 
-async def seal(store: Store, clock: Hands) -> SealedCard:
-    return await sealer(store, clock).seal(CARD, PAGE, IDS.new(), IDS.new(), AT)
+async def seal(store: Store, clock: Hands, cards: CardSealer | None = None) -> SealedCard:
+    payment_id = IDS.new()
+    key_name, sealed = await (cards or sealer(store, clock)).seal(CARD, PAGE, payment_id)
+    return SealedCard(payment_id=payment_id, order_id=IDS.new(), key_name=key_name, sealed=sealed, expires_at=AT)
 
 
 async def test_the_page_opens_its_card_in_any_process(store: Store) -> None:
@@ -74,11 +76,11 @@ async def test_nobody_else_opens_it(store: Store) -> None:
 async def test_a_key_lives_two_hours(store: Store, ask: Ask) -> None:
     clock = Hands(datetime(2026, 11, 24, 8, 59, 59, tzinfo=UTC))
     first = sealer(store, clock)
-    record = await first.seal(CARD, PAGE, IDS.new(), IDS.new(), AT)
+    record = await seal(store, clock, first)
     assert record.key_name == "2026-11-24T08"
     clock.at += timedelta(hours=1)
     assert await first.open(record, PAGE) == CARD
-    other = await first.seal(CARD, PAGE, IDS.new(), IDS.new(), AT)
+    other = await seal(store, clock, first)
     assert other.key_name == "2026-11-24T09"
     assert [row[0] for row in ask("SELECT name FROM card_keys ORDER BY name")] == ["2026-11-24T08", "2026-11-24T09"]
     clock.at += timedelta(seconds=2)

@@ -22,6 +22,8 @@ ABSENT = 496
 """The payer was not authenticated, and the terminal insists on it."""
 ABANDONED = 499
 """The payer cancelled the challenge, left it, or ran out of time."""
+LOST = 456
+"""The payer may have passed, but the card can't be sent on any more: nothing was charged."""
 
 
 class TransStatus(StrEnum):
@@ -178,7 +180,7 @@ class ChallengeWindow(StrEnum):
 
 
 def choose_window(browser: Browser) -> ChallengeWindow:
-    """The largest of the five sizes that fits into the page; phones, and browsers of unknown size, give all there is."""
+    """The largest of the five sizes that fits into the page; phones and unknown browsers give all there is."""
     width, height = browser.window_width, browser.window_height
     if not browser.has_script or width <= 0:
         return ChallengeWindow.FULL
@@ -235,8 +237,8 @@ class PendingAuthentication(msgspec.Struct, frozen=True, kw_only=True):
     """What it posts: threeDSMethodData or creq."""
     reference: str = ""
     window: ChallengeWindow
-    return_hash: bytes
-    """SHA-256 of the secret in the address to which the issuer sends the browser back."""
+    return_nonce: str
+    """Of the address to which the issuer sends the browser back; the page's own address it never learns."""
     deadline_at: datetime | None
     """Business time at which the payment fails; None once it has ended."""
     created_at: datetime

@@ -263,7 +263,7 @@ authentications = sa.Table(
     _needed("data", Text),
     _needed("reference", Text),
     _needed("window", Choice(ChallengeWindow)),
-    _needed("return_hash", LargeBinary),
+    _needed("return_nonce", Text),
     Column("deadline_at", Instant),
     _needed("created_at", Instant),
 )

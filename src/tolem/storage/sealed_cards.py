@@ -43,15 +43,13 @@ class CardSealer:
         self._opened: dict[str, bytes] = {}
         """Keys of this hour and the one before."""
 
-    async def seal(self, card: Card, page_id: str, payment_id: UUID, order_id: UUID, expires_at: datetime) -> SealedCard:
-        """The record of a card that was typed at a page. `expires_at`: business time."""
+    async def seal(self, card: Card, page_id: str, payment_id: UUID) -> tuple[str, bytes]:
+        """`key_name` and `sealed` of the record of a card that was typed at a page."""
         name = _name(self._clock.real_now())
         key = self._known(name) or self._keep(await self._make(name))
         nonce = os.urandom(_NONCE_BYTES)
         ciphertext = AESGCM(_derive(key, page_id, payment_id)).encrypt(nonce, _reveal(card), payment_id.bytes)
-        return SealedCard(
-            payment_id=payment_id, order_id=order_id, key_name=name, sealed=nonce + ciphertext, expires_at=expires_at
-        )
+        return name, nonce + ciphertext
 
     async def open(self, record: SealedCard, page_id: str) -> Card:
         """The card. Raises CannotOpen: another page's, taken already, or the key of its hour is gone."""
@@ -65,9 +63,7 @@ class CardSealer:
             key = self._keep(stored)
         nonce, ciphertext = record.sealed[:_NONCE_BYTES], record.sealed[_NONCE_BYTES:]
         try:
-            plain = AESGCM(_derive(key, page_id, record.payment_id)).decrypt(
-                nonce, ciphertext, record.payment_id.bytes
-            )
+            plain = AESGCM(_derive(key, page_id, record.payment_id)).decrypt(nonce, ciphertext, record.payment_id.bytes)
         except (InvalidTag, ValueError) as error:  # ValueError: too short for a nonce
             raise CannotOpen("the card was typed at another page, or was changed since") from error
         return _conceal(plain)

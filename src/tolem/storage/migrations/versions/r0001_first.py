@@ -218,7 +218,7 @@ def upgrade() -> None:
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("reference", sa.Text(), nullable=False),
         sa.Column("window", sa.Text(), nullable=False),
-        sa.Column("return_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("return_nonce", sa.Text(), nullable=False),
         sa.Column("deadline_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("payment_id"),
