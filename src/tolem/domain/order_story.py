@@ -29,7 +29,7 @@ OUTCOME_UNKNOWN = "outcome_unknown"
 """Kind of the event of an exchange without a certain answer; its detail says why."""
 
 _NOT_SAID = "–"
-_AUTHENTICATIONS = {
+_AUTHENTICATIONS: dict[TransStatus | None, Fact] = {
     TransStatus.AUTHENTICATED: Fact.AUTHENTICATED,
     TransStatus.ATTEMPTED: Fact.AUTHENTICATION_TRIED,
     TransStatus.UNAVAILABLE: Fact.AUTHENTICATION_UNAVAILABLE,
@@ -122,7 +122,7 @@ class _Teller:
             said = f"{payment.trans_status or _NOT_SAID} {payment.trans_status_reason}".strip()
             values = self._reason(payment.reason_code) | {"status": said}
             return Line(step, Mark.BAD, Fact.NOT_AUTHENTICATED, payment.updated_at, values, Advice.OTHER_CARD)
-        fact = _AUTHENTICATIONS[payment.trans_status] if payment.trans_status else Fact.NOT_ENROLLED
+        fact = _AUTHENTICATIONS.get(payment.trans_status, Fact.NOT_ENROLLED)
         if fact is Fact.AUTHENTICATION_UNAVAILABLE and payment.trans_status_reason in NOT_ENROLLED_REASONS:
             fact = Fact.NOT_ENROLLED
         return Line(step, Mark.DONE, fact, attempt.created_at, {"eci": payment.eci or _NOT_SAID})
