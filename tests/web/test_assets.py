@@ -47,7 +47,7 @@ def test_everything_a_payer_loads_fits_the_budget_even_if_the_page_is_not_compre
         page_path="/pay/" + "x" * 22,
     )
     page = Pages(load_translator(), sandbox=True).form(view)
-    files = static_files()
+    files = {path: asset for path, asset in static_files().items() if "/challenge." not in path}
     named = re.findall(rb'(?:href|src)="(/static/[^"]+)"', page)
     assert sorted(name.decode() for name in named) == sorted(files)
     assert len(page) + sum(len(asset.gzipped) for asset in files.values()) + HEADER_BYTES <= WIRE_BYTES_MAX
