@@ -13,16 +13,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Literal
+from uuid import UUID
 
 from msgspec.structs import replace
 from playwright.sync_api import Browser, sync_playwright
 from scripts.browser import find_browser
 
+from tolem.domain.authentication import AuthenticationStep, ChallengeWindow, PendingAuthentication
 from tolem.domain.card import CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
 from tolem.web.assets import static_files
+from tolem.web.challenge_pages import ChallengePages
 from tolem.web.headers import security_headers
 from tolem.web.pages import Pages, PageView
 
@@ -44,6 +47,18 @@ VIEW = PageView(
     deadline_at=NOON,
 )
 TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", at=NOON)
+PENDING = PendingAuthentication(
+    payment_id=UUID(int=1),
+    order_id=UUID(int=2),
+    page_hash=b"",
+    step=AuthenticationStep.CHALLENGE,
+    url="http://acs.localhost/challenge",
+    data="creq",
+    window=ChallengeWindow.FULL,
+    return_nonce="nonce",
+    deadline_at=NOON,
+    created_at=NOON,
+)
 PROBLEMS = {
     CardField.NUMBER: CardProblem.NUMBER_CHECK,
     CardField.EXPIRY: CardProblem.EXPIRY_PAST,
@@ -52,17 +67,23 @@ PROBLEMS = {
 }
 
 
-def build_samples(pages: Pages, language: str) -> Iterator[tuple[str, bytes]]:
+def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> Iterator[tuple[str, bytes]]:
     """Name and HTML of one sample of every state."""
     view, tried = replace(VIEW, language=language), replace(TRIED, language=language)
     typed = {CardField.EXPIRY: "01/20", CardField.NAME: "АЙГЕРІМ"}
     declined = replace(tried, state=PageState.DECLINED, reason_code=484, attempts_left=2)
+    checked = replace(tried, state=PageState.CHECKING, at=None)
+    challenged = replace(checked, state=PageState.CHALLENGE)
     yield "form", pages.form(view)
     yield "form-errors", pages.form(view, PROBLEMS, typed)
     yield "form-busy", pages.form(view, is_busy=True)
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
     yield "declined", pages.form(declined)
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
+    yield "challenge", challenges.page(challenged, PENDING, "session")
+    yield "challenge-device", challenges.page(checked, replace(PENDING, step=AuthenticationStep.DEVICE), "")
+    yield "challenge-app", challenges.page(challenged, replace(PENDING, step=AuthenticationStep.DECOUPLED, url=""), "")
+    yield "challenge-elsewhere", challenges.page(challenged, None, "")
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
     yield "paid", pages.paid(replace(tried, approval_code="421907"))
     yield "failed", pages.failed(replace(tried, reason_code=466))
@@ -126,10 +147,11 @@ def main() -> int:
         raise SystemExit("no browser: run `python scripts/browser.py` first")
     translator = load_translator()
     pages = Pages(translator, sandbox=True)
+    challenges = ChallengePages(translator, sandbox=True)
     _Handler.samples = {
         f"/{name}-{language}": body
         for language in translator.languages
-        for name, body in build_samples(pages, language)
+        for name, body in build_samples(pages, challenges, language)
         if name.startswith(only)
     }
     OUTPUT.mkdir(parents=True, exist_ok=True)

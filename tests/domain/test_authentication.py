@@ -128,9 +128,9 @@ def test_only_a_full_authentication_is_told_as_f() -> None:
     (
         (1280, 900, ChallengeWindow.W500X600),
         (1280, 600, ChallengeWindow.W600X400),
-        (600, 500, ChallengeWindow.W500X600),
-        (430, 900, ChallengeWindow.W390X400),
-        (390, 844, ChallengeWindow.FULL),
+        (620, 500, ChallengeWindow.W500X600),
+        (450, 900, ChallengeWindow.W390X400),
+        (430, 932, ChallengeWindow.FULL),
         (320, 568, ChallengeWindow.FULL),
         (270, 480, ChallengeWindow.W250X400),
         (0, 0, ChallengeWindow.FULL),

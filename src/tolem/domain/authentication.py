@@ -180,15 +180,16 @@ class ChallengeWindow(StrEnum):
 
 
 def choose_window(browser: Browser) -> ChallengeWindow:
-    """The largest of the five sizes that fits into the page; phones and unknown browsers give all there is."""
+    """The largest of the five sizes that fits into the page and its margins (challenge.css); phones and unknown
+    browsers give all there is."""
     width, height = browser.window_width, browser.window_height
     if not browser.has_script or width <= 0:
         return ChallengeWindow.FULL
-    if width >= 640 and height < 700:
+    if width >= 720 and height < 700:
         return ChallengeWindow.W600X400
-    if width >= 540:
+    if width >= 620:
         return ChallengeWindow.W500X600
-    if width >= 430:
+    if width >= 450:
         return ChallengeWindow.W390X400
     return ChallengeWindow.FULL if width >= 300 else ChallengeWindow.W250X400
 

@@ -37,7 +37,11 @@ from tolem.sandbox.authenticator import (
 
 HERE = Path(__file__).parent
 BODY_BYTES_MAX = 16 * 1024
-STATIC = {"/acs.css": "text/css; charset=utf-8", "/acs.js": "text/javascript; charset=utf-8"}
+STATIC = {
+    "/acs.css": "text/css; charset=utf-8",
+    "/acs.js": "text/javascript; charset=utf-8",
+    "/acs.svg": "image/svg+xml",
+}
 CANCEL = "cancel"
 
 _NO_REQUEST = mark("There is no such confirmation. Go back to the shop's payment page.")
@@ -174,7 +178,10 @@ class _Pages:
         body = self._environment.get_template(template).render(language=self._language, **values)
         parts = urlsplit(leads_to)
         posts_to = f"'self' {parts.scheme}://{parts.netloc}" if leads_to else "'self'"
-        policy = f"default-src 'none'; script-src 'self'; style-src 'self'; form-action {posts_to}; base-uri 'none'"
+        policy = (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+            f"form-action {posts_to}; base-uri 'none'"
+        )
         headers = {
             "content-security-policy": policy,
             "cache-control": "no-store",

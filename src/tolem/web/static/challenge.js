@@ -43,7 +43,6 @@
     const frame = document.createElement("iframe");
     frame.name = "bank";
     frame.title = place.dataset.title || "";
-    frame.setAttribute("sandbox", "allow-forms allow-popups allow-popups-to-escape-sandbox allow-same-origin allow-scripts");
     place.append(frame);
     post.target = frame.name;
     post.submit();
