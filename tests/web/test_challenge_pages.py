@@ -94,6 +94,18 @@ def test_what_goes_to_the_issuer() -> None:
         assert "creq" not in ALL[name].decode()
 
 
+def test_the_shop_is_never_far() -> None:
+    for pending in (PENDING, DECOUPLED, None):
+        for url, count in (("https://shop.example/?a=1&b=2", 1), ("javascript:alert(1)", 0), ("", 0)):
+            text = PAGES.page(replace(VIEW, return_url=url), pending, "").decode()
+            assert text.count('id="return"') == count
+            assert "javascript:" not in text
+    assert (
+        'href="https://shop.example/?a=1&amp;b=2"'
+        in PAGES.page(replace(VIEW, return_url="https://shop.example/?a=1&b=2"), PENDING, "").decode()
+    )
+
+
 def test_every_page_leads_on_without_a_script() -> None:
     assert 'action="/pay/page/device"' in ALL["device"].decode()
     for name in ("challenge", "decoupled", "elsewhere"):
@@ -127,7 +139,7 @@ def test_the_access_control_server_is_named_in_the_policy_only_there() -> None:
 
 
 def test_the_script_is_small_and_says_the_same_of_a_browser_as_the_forms() -> None:
-    (asset,) = (asset for path, asset in static_files().items() if "/challenge." in path)
+    (asset,) = (asset for path, asset in static_files().items() if "/challenge." in path and path.endswith(".js"))
     assert len(asset.gzipped) < 2_000
     told = re.compile(r"const \{ colorDepth: d.*?JSON\.stringify\((\{.*?\})\);", re.DOTALL)
     found = [told.search((STATIC / name).read_text()) for name in ("page.js", "challenge.js")]

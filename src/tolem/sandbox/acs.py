@@ -75,7 +75,7 @@ class AcsServer:
 
 
 def _build_pages(book: AcsBook, clock: Clock, translator: Translator) -> Starlette:
-    pages = _Pages(translator)
+    pages = AcsPages(translator)
     static = {path: (HERE / "static" / path[1:]).read_bytes() for path in STATIC}
 
     async def look(request: Request) -> Response:
@@ -125,7 +125,7 @@ def _build_pages(book: AcsBook, clock: Clock, translator: Translator) -> Starlet
     )
 
 
-class _Pages:
+class AcsPages:
     """HTML of the server."""
 
     def __init__(self, translator: Translator) -> None:

@@ -24,6 +24,7 @@ class _Texts(NamedTuple):
     elsewhere: Shell
     returned: Shell
     returned_nowhere: Shell
+    link: Shell
 
 
 class ChallengePages:
@@ -41,6 +42,7 @@ class ChallengePages:
                 elsewhere=press.shell("waiting.html", language, kind="elsewhere"),
                 returned=press.shell("returned.html", language, has_path=True),
                 returned_nowhere=press.shell("returned.html", language, has_path=False),
+                link=press.shell("challenge_link.html", language),
             )
             for language in translator.languages
         }
@@ -49,11 +51,13 @@ class ChallengePages:
         """What an attempt waits for; None: it waits at another opening of the page. `session_data`: goes to the issuer
         and comes back from it (threeDSSessionData)."""
         texts = self._texts[self._translator.choose(view.language)]
+        url = view.return_url if view.return_url.startswith(("https://", "http://")) else ""
         values = {
             "state": Html(view.state.value),
             "shop": escape(view.shop_name),
             "amount": escape(format_amount(view.amount, view.currency)),
             "path": escape(view.page_path),
+            "link": texts.link.fill({"url": escape(url)}) if url else NOTHING,
         }
         if pending is None:
             return _encode(texts.elsewhere.fill(values))
