@@ -59,11 +59,22 @@ class Issuer:
         await self.caller.submit(path, number, **({"browser": SCRIPT} | fields))
         page = await self.caller.get(path)
         if 'data-step="device"' in page.text:
-            looked = await self.post(read_form(page, "threeDSMethodData"))
-            assert (await self.post(read_form(looked, "threeDSMethodData"))).status == 200
-            await self.post(read_form(page, "done"), done="Y", browser=SCRIPT)
+            await self.be_looked_at(page)
             page = await self.caller.get(path)
         return page
+
+    async def be_looked_at(self, page: Answer) -> None:
+        """The hidden frame goes to the issuer and back, and the page goes on."""
+        looked = await self.post(read_form(page, "threeDSMethodData"))
+        assert (await self.post(read_form(looked, "threeDSMethodData"))).status == 200
+        await self.post(read_form(page, "done"), done="Y", browser=SCRIPT)
+
+    async def finish(self, page: Answer, code: str) -> None:
+        """From the challenge's page to the end, with as many codes as the issuer asks for."""
+        asked = await self.arrive(page)
+        while 'data-acs="challenge"' in asked.text:
+            asked = await self.answer(asked, code)
+        await self.come_back(asked)
 
     async def arrive(self, page: Answer) -> Answer:
         """From the challenge's page to the issuer's."""

@@ -7,16 +7,20 @@ from collections.abc import Callable
 
 from tolem import bootstrap, worker
 from tolem.i18n.translator import load_translator
+from tolem.web.challenge_pages import ChallengePages
 from tolem.web.pages import Pages
 
 STEP_SECONDS = 0.02
 """The worker's loops: nobody waits a second for what is due now."""
-PAGES = Pages(load_translator(), sandbox=True)
+TRANSLATOR = load_translator()
+PAGES = Pages(TRANSLATOR, sandbox=True)
 """To render their shells takes half a start, and they are the same each time."""
+CHALLENGE_PAGES = ChallengePages(TRANSLATOR, sandbox=True)
 
 
 def quicken(set_attribute: Callable[[object, str, object], None]) -> None:
     """`set_attribute`: setattr, or a test's monkeypatch."""
     set_attribute(worker, "STEP_SECONDS", STEP_SECONDS)
-    set_attribute(bootstrap, "load_translator", lambda: None)
+    set_attribute(bootstrap, "load_translator", lambda: TRANSLATOR)
     set_attribute(bootstrap, "Pages", lambda _translator, *, sandbox: PAGES)
+    set_attribute(bootstrap, "ChallengePages", lambda _translator, *, sandbox: CHALLENGE_PAGES)
