@@ -13,19 +13,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Literal
+from uuid import UUID
 
 from msgspec.structs import replace
 from playwright.sync_api import Browser, sync_playwright
 from scripts.browser import find_browser
+from starlette.responses import Response
 
+from tolem.domain.authentication import AuthenticationStep, ChallengeWindow, PendingAuthentication
 from tolem.domain.card import CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
+from tolem.sandbox.acs import HERE, STATIC, AcsPages
+from tolem.sandbox.acs_book import AcsEntry
 from tolem.web.assets import static_files
-from tolem.web.headers import security_headers
+from tolem.web.challenge_pages import ChallengePages
+from tolem.web.headers import SELF, security_headers
 from tolem.web.pages import Pages, PageView
 
+ACS = HERE / "static"
 OUTPUT = Path(__file__).resolve().parent.parent / "test-output" / "screenshots"
 WIDTHS = {"phone": 360, "desktop": 1280}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -44,6 +51,31 @@ VIEW = PageView(
     deadline_at=NOON,
 )
 TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", at=NOON)
+PENDING = PendingAuthentication(
+    payment_id=UUID(int=1),
+    order_id=UUID(int=2),
+    page_hash=b"",
+    step=AuthenticationStep.CHALLENGE,
+    url="/bank",
+    data="creq",
+    window=ChallengeWindow.FULL,
+    return_nonce="nonce",
+    deadline_at=NOON,
+    created_at=NOON,
+)
+CHALLENGE = AcsEntry(
+    key=UUID(int=1),
+    id=UUID(int=2),
+    is_decoupled=False,
+    shop_name=VIEW.shop_name,
+    amount=VIEW.amount,
+    currency=VIEW.currency,
+    masked_pan=TRIED.masked_pan,
+    language=VIEW.language,
+    return_url="http://127.0.0.1/",
+    window=ChallengeWindow.FULL,
+    at=NOON,
+)
 PROBLEMS = {
     CardField.NUMBER: CardProblem.NUMBER_CHECK,
     CardField.EXPIRY: CardProblem.EXPIRY_PAST,
@@ -52,17 +84,23 @@ PROBLEMS = {
 }
 
 
-def build_samples(pages: Pages, language: str) -> Iterator[tuple[str, bytes]]:
+def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> Iterator[tuple[str, bytes]]:
     """Name and HTML of one sample of every state."""
     view, tried = replace(VIEW, language=language), replace(TRIED, language=language)
     typed = {CardField.EXPIRY: "01/20", CardField.NAME: "АЙГЕРІМ"}
     declined = replace(tried, state=PageState.DECLINED, reason_code=484, attempts_left=2)
+    checked = replace(tried, state=PageState.CHECKING, at=None)
+    challenged = replace(checked, state=PageState.CHALLENGE)
     yield "form", pages.form(view)
     yield "form-errors", pages.form(view, PROBLEMS, typed)
     yield "form-busy", pages.form(view, is_busy=True)
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
     yield "declined", pages.form(declined)
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
+    yield "challenge", challenges.page(challenged, PENDING, "session")
+    yield "challenge-device", challenges.page(checked, replace(PENDING, step=AuthenticationStep.DEVICE), "")
+    yield "challenge-app", challenges.page(challenged, replace(PENDING, step=AuthenticationStep.DECOUPLED, url=""), "")
+    yield "challenge-elsewhere", challenges.page(challenged, None, "")
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
     yield "paid", pages.paid(replace(tried, approval_code="421907"))
     yield "failed", pages.failed(replace(tried, reason_code=466))
@@ -74,15 +112,26 @@ def build_samples(pages: Pages, language: str) -> Iterator[tuple[str, bytes]]:
 
 class _Handler(BaseHTTPRequestHandler):
     samples: dict[str, bytes]
+    bank: Response
     files = static_files()
+
+    def do_POST(self) -> None:
+        """The bank's page in its frame, or its look at the browser, which does not end here."""
+        page = self.bank
+        self._answer([(b"content-type", b"text/html; charset=utf-8")], bytes(page.body))
 
     def do_GET(self) -> None:
         if asset := self.files.get(self.path):
             self._answer(asset.headers(gzipped=True), asset.gzipped)
         elif body := self.samples.get(self.path):
-            self._answer([(b"content-type", b"text/html; charset=utf-8"), *security_headers()], body)
+            headers = security_headers(frame_src=(SELF,))
+            self._answer([(b"content-type", b"text/html; charset=utf-8"), *headers], body)
+        elif self.path in STATIC:
+            self._answer([(b"content-type", STATIC[self.path].encode())], (ACS / self.path[1:]).read_bytes())
         elif self.path.endswith("/state"):
-            self._answer([(b"content-type", b"application/json")], b'{"state":"checking"}')
+            shown = self.headers.get("referer", "")
+            state = b"challenge" if "/challenge" in shown and "-device" not in shown else b"checking"
+            self._answer([(b"content-type", b"application/json")], b'{"state":"%s"}' % state)
         else:
             self.send_error(404)
 
@@ -126,10 +175,12 @@ def main() -> int:
         raise SystemExit("no browser: run `python scripts/browser.py` first")
     translator = load_translator()
     pages = Pages(translator, sandbox=True)
+    challenges = ChallengePages(translator, sandbox=True)
+    _Handler.bank = AcsPages(translator).ask(CHALLENGE, {}, is_wrong=False)
     _Handler.samples = {
         f"/{name}-{language}": body
         for language in translator.languages
-        for name, body in build_samples(pages, language)
+        for name, body in build_samples(pages, challenges, language)
         if name.startswith(only)
     }
     OUTPUT.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ TARGET = Path(__file__).parent.parent / "docs" / "states.md"
 
 PAYMENT_WORDS = {
     PaymentStatus.NEW: "accepted from the card form",
-    PaymentStatus.AUTHENTICATING: "the payer is with the issuer's challenge",
+    PaymentStatus.AUTHENTICATING: "the issuer looks at the payer's browser, or challenges the payer",
     PaymentStatus.AUTHORIZING: "an authorize or purchase is on its way",
     PaymentStatus.UNKNOWN: "the outcome is not known and is being found out; never final",
     PaymentStatus.AUTHORIZED: "the amount is held",
@@ -27,7 +27,7 @@ PAYMENT_WORDS = {
     PaymentStatus.DECLINED: "the issuer or acquirer said no",
     PaymentStatus.VOIDED: "the hold is released",
     PaymentStatus.REFUNDED: "all that was taken is given back",
-    PaymentStatus.FAILED: "ended, and the acquirer confirmed that nothing is taken",
+    PaymentStatus.FAILED: "ended, and nothing is taken: the acquirer confirmed it, or was never asked",
 }
 ORDER_WORDS = {
     OrderStatus.OPEN: "the current round may be paid",

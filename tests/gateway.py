@@ -229,10 +229,16 @@ def build_config(database_url: str, **changes: Any) -> Config:
 
 @asynccontextmanager
 async def running_gateway(
-    database_url: str, *, clock: Clock | None = None, wrap_acquirer: Any = None, **changes: Any
+    database_url: str,
+    *,
+    clock: Clock | None = None,
+    wrap_acquirer: Any = None,
+    wrap_authenticator: Any = None,
+    **changes: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway with all its loops."""
-    wrap = {"wrap_acquirer": wrap_acquirer} if wrap_acquirer else {}
+    wraps = {"wrap_acquirer": wrap_acquirer, "wrap_authenticator": wrap_authenticator}
+    wrap = {name: value for name, value in wraps.items() if value}
     gateway = await open_gateway(build_config(database_url, **changes), clock=clock, **wrap)
     try:
         yield gateway

@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "web": ("domain", "wire", "storage.queries", "flows", "i18n", *BESIDE),
     "worker": (*BELOW_FLOWS, "flows", "config"),
     "config": ("domain", *BESIDE),
-    "sandbox": ("domain", "acquirers.base", "acquirers.messages", "notifications", "storage", *BESIDE),
+    "sandbox": ("domain", "acquirers.base", "acquirers.messages", "notifications", "storage", "i18n", *BESIDE),
     "bootstrap": (*BELOW_FLOWS, "flows", "web", "worker", "config", "sandbox", "shop", "i18n"),
     "console": ("domain", "storage", "config", "server", "sandbox.clock", "sandbox.state", *BESIDE),
     "cli_controls": ("domain", "storage", "config", "console", "sandbox", *BESIDE),

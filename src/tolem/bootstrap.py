@@ -9,7 +9,7 @@ from uuid import UUID
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tolem.acquirers.base import Acquirer
+from tolem.acquirers.base import Acquirer, Authenticator
 from tolem.acquirers.http import HttpAcquirer, check_url
 from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig
@@ -17,6 +17,7 @@ from tolem.domain.key import WebhookSecrets, parse_webhook_secret, render_webhoo
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.flows.access import Access
 from tolem.flows.acquiring import Acquiring, Limits
+from tolem.flows.authentication import Authentications
 from tolem.flows.authorization import Authorizations
 from tolem.flows.checkout import Checkout
 from tolem.flows.directory import Directory
@@ -30,6 +31,7 @@ from tolem.flows.replay import Replay
 from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
+from tolem.flows.way_back import WayBack
 from tolem.i18n import story
 from tolem.i18n.translator import load_translator
 from tolem.ids import Ids
@@ -37,6 +39,8 @@ from tolem.notifications.notifier import PER_HOST, Notifier
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
 from tolem.notifications.terms import Terms, terms_of
+from tolem.sandbox.acs import AcsServer
+from tolem.sandbox.acs_book import AcsBook
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.controls import Controls
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, WEBHOOK_SECRET, published_fixtures
@@ -48,6 +52,7 @@ from tolem.storage import claims, keys, queries
 from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
+from tolem.storage.sealed_cards import CardSealer
 from tolem.storage.sealing import Sealer, load_sealer
 from tolem.storage.store import Decision, Store
 from tolem.storage.timekeeping import Timekeeper
@@ -61,12 +66,14 @@ from tolem.telemetry import (
 )
 from tolem.web.api import api_routes
 from tolem.web.app import Edge
+from tolem.web.challenge_pages import ChallengePages
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
 from tolem.web.inspector import Inspector
 from tolem.web.messages import message_routes
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
 from tolem.web.public import Detail, Readiness, build_public
+from tolem.web.return_address import RETURN_PREFIX, ReturnEndpoint
 from tolem.worker import Worker
 
 
@@ -76,6 +83,7 @@ class Gateway(NamedTuple):
     app: ASGIApp
     store: Store
     acquirer: Acquirer
+    authenticator: Authenticator
     notifier: Notifier
     acquiring: Acquiring
     worker: Worker
@@ -102,6 +110,7 @@ class Gateway(NamedTuple):
         await self.acquirer.close()
         if self.timekeeper is not None:
             await self.timekeeper.close()
+        await self.authenticator.close()
         if self.controls is not None:
             await self.controls.close()
         await self.store.close()
@@ -114,11 +123,12 @@ async def open_gateway(
     ids: Ids | None = None,
     wrap_store: Callable[[Store], Store] = lambda store: store,
     wrap_acquirer: Callable[[Acquirer], Acquirer] = lambda acquirer: acquirer,
+    wrap_authenticator: Callable[[Authenticator], Authenticator] = lambda authenticator: authenticator,
 ) -> Gateway:
     """Makes the parts, joins them and starts the loops. Raises InvalidConfig, InvalidKey if this process must not
     start.
 
-    `wrap_store` and `wrap_acquirer` put something in front of a real part: tests cut the power between two steps.
+    `wrap_store` and the like put something in front of a real part: tests cut the power between two steps.
     """
     check_start(config)
     clock = clock or SystemClock()
@@ -159,15 +169,19 @@ async def open_gateway(
     access = Access(store, directory, clock)
     operations = Operations(acquiring, directory, access)
     tokens = Tokens(store, directory, clock, ids, is_sandbox=config.is_sandbox)
+    acs_book = AcsBook(config.acs_book_url, instance)
+    authenticator = wrap_authenticator(SandboxAuthenticator(acs_book, clock, config.acs_url))
+    authentications = Authentications(
+        acquiring, Authorizations(acquiring), directory, authenticator, CardSealer(store, clock, sealer)
+    )
     checkout = Checkout(
         store,
         directory,
         clock,
         ids,
         acquirer,
-        SandboxAuthenticator(),
         acquiring,
-        Authorizations(acquiring),
+        authentications,
         notifier,
         is_sandbox=config.is_sandbox,
     )
@@ -180,13 +194,17 @@ async def open_gateway(
     guarded: tuple[Route, ...] = ()
     if controls is not None:
         inspector = Inspector(inspection, Replay(inspection, redelivery), clock, story_texts)
-        steps = (expiry.step, holds.step)
+        steps = (authentications.expire, expiry.step, holds.step)
         guarded = (*controls.join(notifier, steps=steps, purge=expiry.purge), *inspector.routes())
-    pages = Pages(load_translator(), sandbox=config.is_sandbox)
+    translator = load_translator()
+    pages = Pages(translator, sandbox=config.is_sandbox)
+    challenge_pages = ChallengePages(translator, sandbox=config.is_sandbox)
+    way_back = WayBack(sealer)
     edge = Edge(
         TokenEndpoint(tokens),
         PayformEndpoint(checkout, pages),
-        PageEndpoint(checkout, pages, origin_of(config.public_url)),
+        PageEndpoint(checkout, pages, challenge_pages, way_back, origin_of(config.public_url), RETURN_PREFIX),
+        ReturnEndpoint(checkout, way_back, challenge_pages),
         pages,
         build_public(
             lambda: _readiness(store, clock),
@@ -199,10 +217,24 @@ async def open_gateway(
             config.public_url,
         ),
     )
-    worker = Worker(Recovery(acquiring, directory), expiry, holds, notifier)
+    worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, notifier)
     worker.start()
     app = controls.watch(edge) if controls else edge
-    return Gateway(app, store, acquirer, notifier, acquiring, worker, sender, timekeeper, secrets, controls, inspector)
+    app = AcsServer(app, acs_book, clock, translator, config.acs_url)
+    return Gateway(
+        app,
+        store,
+        acquirer,
+        authenticator,
+        notifier,
+        acquiring,
+        worker,
+        sender,
+        timekeeper,
+        secrets,
+        controls,
+        inspector,
+    )
 
 
 def check_start(config: Config) -> None:

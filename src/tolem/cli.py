@@ -186,6 +186,21 @@ def _terminal_options(command: F) -> F:
             click.option(
                 "--two-stage/--one-stage", default=None, help="Hold first, or take at once. [default: at once]"
             ),
+            click.option(
+                "--accept-attempted/--decline-attempted",
+                default=None,
+                help="Go on if 3-D Secure was attempted, and the issuer took no part. [default: accept]",
+            ),
+            click.option(
+                "--accept-not-enrolled/--decline-not-enrolled",
+                default=None,
+                help="Go on with cards that take no part in 3-D Secure. [default: accept]",
+            ),
+            click.option(
+                "--accept-unavailable/--decline-unavailable",
+                default=None,
+                help="Go on if the issuer can't be asked, at the shop's own risk. [default: decline]",
+            ),
             click.option("--attempts-max", type=int, help="Card attempts in a round. [default: 3]"),
             click.option("--round-minutes", type=int, help="Time to pay from the first opening. [default: 20]"),
             click.option("--link-host", "link_hosts", multiple=True, help="Host that a pay object may notify."),
@@ -273,6 +288,7 @@ main.add_command(cli_controls.clock)
 main.add_command(cli_controls.faults)
 main.add_command(cli_sandbox.acquirer_simulator)
 main.add_command(cli_sandbox.ledger)
+main.add_command(cli_sandbox.cards)
 main.add_command(cli_money.resolve)
 main.add_command(cli_messages.why)
 main.add_command(cli_messages.messages)

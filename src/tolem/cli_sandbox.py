@@ -56,6 +56,42 @@ def acquirer_simulator(**flags: Any) -> None:
     console.run(config, _simulate(config))
 
 
+@click.command()
+@click.option("--all", "shows_all", is_flag=True, help="Also a card for each reason code.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+def cards(shows_all: bool, as_json: bool) -> None:
+    """List the sandbox's test cards, and what each does.
+
+    Any future expiry date and any security code of the right length will do.
+    """
+    from tolem.sandbox.cards import AUTHENTICATIONS, DECLINE_CODES, LINES, list_cards
+    from tolem.wire.reasons import reason_text
+
+    common = (484, 465, 481, 500)
+    found = [card for card in list_cards() if shows_all or card.reason_code not in DECLINE_CODES.difference(common)]
+    if as_json:
+        rows = [
+            {
+                "number": card.number,
+                "does": card.description,
+                "reasonCode": card.reason_code,
+                "authentication": card.authentication,
+                "line": card.line,
+            }
+            for card in found
+        ]
+        click.echo(msgspec.json.encode(rows).decode())
+        return
+    for card in found:
+        why = f" ({reason_text(card.reason_code)})" if card.reason_code in DECLINE_CODES else ""
+        click.echo(f"{card.number:16}  {card.description}{why}")
+    click.echo("\nOthers: 440043 RRR A N 0000 C. RRR: 000 approved, or a reason code to decline with; C: Luhn digit.")
+    for name, digits in (("A, 3-D Secure", AUTHENTICATIONS), ("N, the acquirer's line", LINES)):
+        click.echo(f"{name}:")
+        for digit, what in digits.items():
+            click.echo(f"  {digit} {what}")
+
+
 @click.group()
 def ledger() -> None:
     """The book of the sandbox's acquirer: what it was asked and what it did."""

@@ -50,6 +50,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Acquirer that is a program of its own (docs/acquirers.md); empty: the sandbox's simulator in this process."""
     acquirer_secret: str = ""
     """Shared by the gateway and that program."""
+    acs_url: str = ""
+    """Sandbox: address at which browsers reach its access control server (docs/threeds.md); empty: acs.localhost, with
+    the page's port."""
     sandbox_password: str = ""
     """Sandbox on an address beyond this machine: protects what is not for payers or shops (user `sandbox`)."""
     server_key: str = ""
@@ -78,12 +81,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     @property
     def ledger_url(self) -> str:
         """Where the simulator keeps its ledger."""
-        if self.simulator_ledger:
-            return self.simulator_ledger
-        if self.database.startswith("sqlite:///"):
-            path = Path(self.database.removeprefix("sqlite:///"))
-            return f"sqlite:///{path.with_name(path.stem + '-simulator' + path.suffix)}"
-        return self.database
+        return self.simulator_ledger or self._beside("simulator")
+
+    @property
+    def acs_book_url(self) -> str:
+        """Where the sandbox's access control server keeps its challenges."""
+        return self._beside("acs")
+
+    def _beside(self, name: str) -> str:
+        """On SQLite a file of its own beside the database."""
+        if not self.database.startswith("sqlite:///"):
+            return self.database
+        path = Path(self.database.removeprefix("sqlite:///"))
+        return f"sqlite:///{path.with_name(f'{path.stem}-{name}{path.suffix}')}"
 
 
 def load_config(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Config:
@@ -167,13 +177,24 @@ def _check(config: Config) -> None:
 
 
 def _check_public_url(config: Config) -> None:
+    if config.acs_url:
+        _require(
+            _is_origin(config.acs_url), f"acs_url is {config.acs_url!r}, use an origin such as http://acs.localhost"
+        )
+        page, acs = urlsplit(config.public_url).hostname, urlsplit(config.acs_url).hostname
+        _require(page != acs, f"acs_url has the host of public_url, {acs}: the two must be told apart by it")
     if not config.public_url:
         _require(config.is_sandbox, "production needs public_url, such as https://pay.example.kz")
         return
-    parts = urlsplit(config.public_url)
-    is_origin = parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and not parts.query
-    _require(bool(is_origin), f"public_url is {config.public_url!r}, use an origin such as https://pay.example.kz")
-    _require(config.is_sandbox or parts.scheme == "https", "public_url must be https in production")
+    is_origin = _is_origin(config.public_url)
+    _require(is_origin, f"public_url is {config.public_url!r}, use an origin such as https://pay.example.kz")
+    is_https = urlsplit(config.public_url).scheme == "https"
+    _require(config.is_sandbox or is_https, "public_url must be https in production")
+
+
+def _is_origin(url: str) -> bool:
+    parts = urlsplit(url)
+    return bool(parts.scheme in ("http", "https") and parts.hostname and parts.path in ("", "/") and not parts.query)
 
 
 def _check_keys(config: Config) -> None:

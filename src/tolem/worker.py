@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from tolem.flows.authentication import Authentications
 from tolem.flows.expiry import Expiry
 from tolem.flows.holds import Holds
 from tolem.flows.recovery import Recovery
@@ -22,8 +23,16 @@ FAILURE_SECONDS_MAX = 30.0
 class Worker:
     """Runs the loops of one process."""
 
-    def __init__(self, recovery: Recovery, expiry: Expiry, holds: Holds, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        recovery: Recovery,
+        authentications: Authentications,
+        expiry: Expiry,
+        holds: Holds,
+        notifier: Notifier,
+    ) -> None:
         self._recovery = recovery
+        self._authentications = authentications
         self._expiry = expiry
         self._holds = holds
         self._notifier = notifier
@@ -34,6 +43,7 @@ class Worker:
         """Begins all loops."""
         self._tasks = [
             asyncio.create_task(self._repeat("recovery", STEP_SECONDS, self._recovery.step)),
+            asyncio.create_task(self._repeat("authentications", STEP_SECONDS, self._authentications.expire)),
             asyncio.create_task(self._repeat("expiry", STEP_SECONDS, self._expiry.step)),
             asyncio.create_task(self._repeat("holds", STEP_SECONDS, self._holds.step)),
             asyncio.create_task(self._repeat("purge", PURGE_SECONDS, self._expiry.purge)),

@@ -4,6 +4,7 @@ The browser tests' modules share one process each. A small shell holds a pipe to
 when they close the pipe, or die, it ends the process, so that nobody is left on the ports.
 """
 
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psycopg
 
@@ -30,7 +31,9 @@ SLOW_CARD = build_number(0, line="1")
 """Approved, but the answer takes as long as a form's answer waits for it."""
 FOREIGN_CARD = "4111 1111 1111 1111"
 """No card of the sandbox's table."""
-CARD_NUMBERS = (APPROVED_CARD, DECLINED_CARD, SLOW_CARD, FOREIGN_CARD)
+CHALLENGED_CARD = build_number(0, "1")
+"""Approved after a look at the browser and a challenge."""
+CARD_NUMBERS = (APPROVED_CARD, DECLINED_CARD, SLOW_CARD, FOREIGN_CARD, CHALLENGED_CARD)
 LIMITS = {
     # The simulator's slow line takes 3 s; recovery must not make the tests wait 15 s as it may people.
     "TOLEM_ACQUIRER_TIMEOUT_SECONDS": "4",
@@ -81,6 +84,8 @@ class Demo:
         self.port, self.shop_port = find_free_ports(2)
         self.url = f"http://127.0.0.1:{self.port}"
         self.shop_url = f"http://127.0.0.1:{self.shop_port}"
+        self.bank_url = f"http://acs.localhost:{self.port}"
+        """The sandbox's access control server."""
         self.pid = 0
         self._database_url = database_url
         self._watch: subprocess.Popen[str] | None = None
@@ -138,6 +143,13 @@ class Demo:
             for number in CARD_NUMBERS:
                 assert number.encode() not in content, f"{path} has the number of a card"
                 assert number.replace(" ", "").encode() not in content, f"{path} has the number of a card"
+
+    def move_clock(self, seconds: int) -> None:
+        """Moves the sandbox's time forward."""
+        body = json.dumps({"advance_seconds": seconds}).encode()
+        request = Request(f"{self.url}/sandbox/clock", body, {"content-type": "application/json"})  # noqa: S310
+        with urlopen(request, timeout=30) as answer:  # noqa: S310 - an address of this machine
+            assert answer.status == 200
 
     def read_truth(self, invoice_id: str) -> Truth:
         """The three parties' books as they stand now."""

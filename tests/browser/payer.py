@@ -23,7 +23,7 @@ class Witness:
         self.complaints: list[str] = []
         self.tokens: set[str] = set()
         """Access tokens that the shop's pages carried."""
-        self._hosts = {urlsplit(url).netloc for url in (demo.url, demo.shop_url)}
+        self._hosts = {urlsplit(url).netloc for url in (demo.url, demo.shop_url, demo.bank_url)}
         context.on("request", lambda request: self.requests.append(request))
         context.on("console", self._hear)
         context.on("weberror", self._hear_fault)
@@ -31,7 +31,7 @@ class Witness:
     def check(self) -> None:
         """No console error (a violated policy is one), no other host, no token in any address, no page's address in
         a Referer that another host reads."""
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
         for request in self.requests:
             parts = urlsplit(request.url)
             assert parts.scheme == "data" or parts.netloc in self._hosts, request.url

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import replace
 
+from tolem.domain.authentication import TransStatus
 from tolem.domain.card import Brand
 from tolem.domain.delivery_story import SENT_AGAIN, advise
 from tolem.domain.history import Event
@@ -59,7 +60,7 @@ def build_payment(number: int, status: PaymentStatus, **changes: Any) -> Payment
             rrn="632909000001",
             approval_code="421907" if is_taken else "",
             eci="05",
-            is_authenticated=True,
+            trans_status=TransStatus.AUTHENTICATED,
             card_id=UUID(int=5),
             created_at=AT,
             updated_at=AT,
@@ -186,7 +187,7 @@ def test_the_payer_has_not_entered_a_card() -> None:
 
 
 def test_a_declined_card_leaves_attempts() -> None:
-    payment = build_payment(1, PaymentStatus.DECLINED, eci="06", is_authenticated=False)
+    payment = build_payment(1, PaymentStatus.DECLINED, eci="06", trans_status=TransStatus.ATTEMPTED)
     declined = build_operation(payment, OperationStatus.DECLINED, reason_code=484)
     story = tell(build_order(), (payment,), (declined,))
     assert facts(story)[2:] == [Fact.CARD_ENTERED, Fact.AUTHENTICATION_TRIED, Fact.DECLINED, Fact.MAY_TRY_AGAIN]
@@ -220,8 +221,12 @@ def test_an_open_payment_ends_the_chain(
 
 
 def test_an_issuer_that_refuses_and_a_reversal() -> None:
-    refused = build_payment(1, PaymentStatus.DECLINED, reason_code=473)
-    reversed_ = build_payment(2, PaymentStatus.FAILED, eci="07", is_authenticated=False)
+    refused = build_payment(
+        1, PaymentStatus.DECLINED, reason_code=473, trans_status=TransStatus.REJECTED, trans_status_reason="11"
+    )
+    reversed_ = build_payment(
+        2, PaymentStatus.FAILED, eci="07", trans_status=TransStatus.UNAVAILABLE, trans_status_reason="13"
+    )
     undone = build_operation(reversed_, OperationStatus.REVERSED)
     story = tell(build_order(), (refused, reversed_), (undone,))
     assert facts(story)[2:] == [
@@ -232,7 +237,26 @@ def test_an_issuer_that_refuses_and_a_reversal() -> None:
         Fact.REVERSED,
         Fact.MAY_TRY_AGAIN,
     ]
-    assert line_of(story, Fact.NOT_AUTHENTICATED).values["code"] == 473
+    assert line_of(story, Fact.NOT_AUTHENTICATED).values == {"code": 473, "reason": "reason 473", "status": "R 11"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    (
+        ({"trans_status": TransStatus.INFORMATION}, Fact.ISSUER_DECIDED_NOTHING),
+        ({"trans_status": TransStatus.UNAVAILABLE, "trans_status_reason": "08"}, Fact.NOT_ENROLLED),
+        ({"trans_status": TransStatus.UNAVAILABLE, "trans_status_reason": "22"}, Fact.AUTHENTICATION_UNAVAILABLE),
+    ),
+)
+def test_a_payment_that_goes_on_without_an_authentication(changes: dict[str, Any], fact: Fact) -> None:
+    payment = build_payment(1, PaymentStatus.AUTHORIZING, **changes)
+    story = tell(build_order(), (payment,), (build_operation(payment, OperationStatus.PREPARED),))
+    assert fact in facts(story)
+
+
+def test_a_challenge_that_nobody_finished() -> None:
+    payment = build_payment(1, PaymentStatus.FAILED, reason_code=499, trans_status=None)
+    assert facts(tell(build_order(), (payment,)))[2:4] == [Fact.CARD_ENTERED, Fact.CHALLENGE_ABANDONED]
 
 
 @pytest.mark.parametrize(

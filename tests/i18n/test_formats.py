@@ -37,5 +37,6 @@ def test_amount_loses_nothing(amount: int, currency: str) -> None:
 def test_instants_are_in_the_time_of_almaty() -> None:
     at = datetime(2026, 11, 23, 19, 5, 59, tzinfo=UTC)
     assert format_instant(at, "ru") == "24 ноября 2026 г., 00:05"
+    assert format_instant(at, "kk") == "2026 ж. 24 қараша, 00:05"
     assert format_instant(at, "en") == "24 November 2026, 00:05"
     assert format_time(at, "en") == "00:05"

@@ -17,6 +17,7 @@ from tests.gateway import build_config
 from tests.notifications.shops import Request
 from tests.simulation.clock import MovableClock
 from tolem.bootstrap import Gateway
+from tolem.domain.authentication import AuthenticationStep, PendingAuthentication
 from tolem.domain.message import Attempt, Message, MessageKind, MessageState
 from tolem.domain.money import to_decimal
 from tolem.domain.order import Order, OrderStatus
@@ -30,6 +31,7 @@ from tolem.domain.payment import (
     Payment,
     PaymentStatus,
 )
+from tolem.domain.sealed_card import SealedCard
 from tolem.sandbox.ledger import PG_SCHEMA, LedgerEntry, entries, ledger_schema
 from tolem.storage import queries, schema
 from tolem.storage.columns import Instant
@@ -50,6 +52,8 @@ class Books(NamedTuple):
     messages: list[Message]
     attempts: list[Attempt]
     ledger: list[LedgerEntry]
+    authentications: list[PendingAuthentication]
+    cards: list[SealedCard]
 
 
 async def settle(gateway: Gateway, clock: MovableClock, seconds: float = 15) -> None:
@@ -84,6 +88,8 @@ async def read_books(gateway: Gateway, database: str) -> Books:
             await store.select(_MESSAGES),
             await store.select(_ATTEMPTS),
             await ledger.select(_ENTRIES),
+            await store.select(_AUTHENTICATIONS),
+            await store.select(_CARDS),
         )
     finally:
         await ledger.close()
@@ -126,6 +132,7 @@ def _find_order_faults(order: Order, books: Books, received: Sequence[Request]) 
     return [
         *_check_money(order, payments, operations, list(charges.values())),
         *_check_states(payments, operations, ledger),
+        *_check_authentications(order, books),
         *_check_told(order, charges, told),
         *_check_messages(order, messages, books.attempts, Counter(r.headers["webhook-id"] for r in received)),
     ]
@@ -167,6 +174,14 @@ def _check_states(payments: list[Payment], operations: list[Operation], ledger: 
         if operation.status is OperationStatus.REVERSED and (entry is None or entry.reversed_at is None):
             faults.append(f"{operation.kind} {operation.id} is reversed here, not at the acquirer")
     return faults
+
+
+def _check_authentications(order: Order, books: Books) -> list[str]:
+    pending = [one for one in books.authentications if one.order_id == order.id]
+    cards = [one for one in books.cards if one.order_id == order.id]
+    is_open = [one for one in pending if one.step is not AuthenticationStep.ENDED or one.deadline_at is not None]
+    faults = [f"the authentication of payment {one.payment_id} is left at {one.step}" for one in is_open]
+    return faults + [f"the card of payment {one.payment_id} is left" for one in cards if one.sealed is not None]
 
 
 def _check_told(order: Order, charges: dict[UUID, LedgerEntry], told: list[dict[str, Any]]) -> list[str]:
@@ -219,6 +234,8 @@ _OPERATIONS = sa.select(*schema.operations.columns)
 _MESSAGES = sa.select(*schema.messages.columns)
 _ATTEMPTS = sa.select(*schema.attempts.columns)
 _ENTRIES = sa.select(*entries.columns)
+_AUTHENTICATIONS = sa.select(*schema.authentications.columns)
+_CARDS = sa.select(*schema.sealed_cards.columns)
 
 
 def _earliest(instant: sa.Column[Any], *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -229,5 +246,6 @@ _NEXT = (
     _earliest(schema.messages.c.due_at, schema.one_of(schema.messages.c.state, (MessageState.WAITING,))),
     _earliest(schema.operations.c.due_at, schema.one_of(schema.operations.c.status, OPEN_OPERATIONS)),
     _earliest(schema.orders.c.deadline_at, is_open_round()),
+    _earliest(schema.authentications.c.deadline_at),
 )
 """What there is to do next, past or future; messages that somebody is sending don't count."""

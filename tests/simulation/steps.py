@@ -10,17 +10,28 @@ from asyncio import Future
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Any, NamedTuple, cast
+from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 
-from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, StatementLine
+from tolem.acquirers.base import (
+    Acquirer,
+    AcquirerAnswer,
+    AcquirerRequest,
+    AuthenticationRequest,
+    Authenticator,
+    StatementLine,
+)
 from tolem.bootstrap import Gateway
+from tolem.domain.authentication import Authentication, Challenge, DeviceStep
 from tolem.domain.card import Card, CardField, CardProblem
 from tolem.domain.message import Message
 from tolem.domain.payment import Operation
+from tolem.domain.sealed_card import CardKey
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.terms import Terms
+from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.ledger import LedgerEntry
 from tolem.sandbox.line import Line
 from tolem.storage.schema import Setting
@@ -57,7 +68,8 @@ class WatchedStore:
 
         def watched(*found: Any) -> Decision[Any]:
             decision = decide(*found)
-            if not all(isinstance(record, Setting) for record in decision.writes):
+            # The key of an hour is made by its first challenge, whichever that is.
+            if not all(isinstance(record, Setting | CardKey) for record in decision.writes):
                 written.append(_describe(decision.writes))
                 self._steps.reach(f"before commit of {written[-1]}")
             return decision
@@ -127,6 +139,44 @@ class WatchedAcquirer:
     async def close(self) -> None:
         """As the acquirer's."""
         await self._acquirer.close()
+
+
+class WatchedAuthenticator:
+    """An authenticator whose questions are steps, and the commits of its access control server."""
+
+    def __init__(self, authenticator: Authenticator, steps: Steps) -> None:
+        assert isinstance(authenticator, SandboxAuthenticator)
+        book = authenticator._book
+        opened = book._opened
+
+        async def open_watched() -> Store:
+            return cast(Store, WatchedStore(await opened(), steps))
+
+        book._opened = open_watched  # type: ignore[method-assign]  # bootstrap makes the book itself
+        self._authenticator = authenticator
+        self._steps = steps
+
+    def find_device_step(self, card: Card, key: UUID, return_url: str) -> DeviceStep | None:
+        """As the authenticator's: it asks nobody."""
+        return self._authenticator.find_device_step(card, key, return_url)
+
+    async def authenticate(self, request: AuthenticationRequest) -> Authentication | Challenge:
+        """A step if the answer is a challenge; any other one is part of reserving."""
+        answer = await self._authenticator.authenticate(request)
+        if isinstance(answer, Challenge):
+            self._steps.reach("after a challenge is asked for")
+        return answer
+
+    async def find_result(self, key: UUID, reference: str) -> Authentication | None:
+        """A step if there is one."""
+        result = await self._authenticator.find_result(key, reference)
+        if result is not None:
+            self._steps.reach("after the result is told")
+        return result
+
+    async def close(self) -> None:
+        """As the authenticator's."""
+        await self._authenticator.close()
 
 
 def watch_notifications(gateway: Gateway, steps: Steps) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.gateway import LOCKED_CARD, Caller, running_gateway
+from tests.issuer import CHALLENGED_CARD
 from tests.notifications.shops import Shop, answer, open_shop
 from tests.simulation.books import find_faults, read_books, settle
 from tests.simulation.clock import MovableClock
@@ -50,6 +51,14 @@ REVERSE = (
     "after reversal is answered",
     *commit_of("payment.failed+purchase.reversed+event+reversal.approved"),
 )
+LOOK = commit_of("payment.authenticating+pendingauthentication+sealedcard")
+CHALLENGE = (*commit_of("acsentry"), "after a challenge is asked for", *commit_of("pendingauthentication"))
+CONFIRM = (*commit_of("acsentry"), "after the result is told")
+RESERVE_CHALLENGED = (
+    *commit_of("payment.authorizing+purchase.prepared+pendingauthentication+sealedcard"),
+    "before purchase is sent",
+)
+NOT_AUTHENTICATED = commit_of("payment.declined+event+pendingauthentication+sealedcard")
 LEAVE = commit_of("order.failed+event+message.sending")
 TELL = ("before success is told", "after success is told")
 TELL_FAILURE = ("before failure is told", "after failure is told")
@@ -70,6 +79,31 @@ SCENARIOS: dict[str, tuple[Scenario, tuple[str, ...]]] = {
     "never-arrived": (
         Scenario(fault=Fault(is_delivered=False)),
         (*OPEN, *RESERVE, *RECORD_UNKNOWN, *INQUIRE, *REVERSE, *RESERVE, *CALL, *RECORD, *TELL, *TOLD),
+    ),
+    "challenged": (
+        Scenario(first_card=CHALLENGED_CARD),
+        (*OPEN, *LOOK, *CHALLENGE, *CONFIRM, *RESERVE_CHALLENGED, *CALL, *RECORD, *TELL, *TOLD),
+    ),
+    "challenged-abandoned": (
+        Scenario(first_card=CHALLENGED_CARD, returns=False),
+        (*OPEN, *LOOK, *CHALLENGE, *CONFIRM, *RESERVE_CHALLENGED, *CALL, *RECORD, *TELL, *TOLD),
+    ),
+    "not-authenticated": (
+        Scenario(first_card=CHALLENGED_CARD, code="000000"),
+        (
+            *OPEN,
+            *LOOK,
+            *CHALLENGE,
+            *commit_of("acsentry"),
+            *commit_of("acsentry"),
+            *CONFIRM,
+            *NOT_AUTHENTICATED,
+            *RESERVE,
+            *CALL,
+            *RECORD,
+            *TELL,
+            *TOLD,
+        ),
     ),
     "shop-down": (
         Scenario(deaf_tries=1),

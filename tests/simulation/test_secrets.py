@@ -22,6 +22,7 @@ import psycopg
 import pytest
 
 from tests.gateway import APPROVED_CARD, ORIGIN, Answer, Caller, eventually
+from tests.issuer import CHALLENGED_CARD, CODE, Issuer
 from tests.notifications.shops import Shop, open_shop
 from tests.postgres import PostgresServer
 from tests.simulation.search import Cell, Secrets, read_cells, read_sqlite_cells
@@ -34,6 +35,7 @@ DECLINED = build_number(484)
 STRANGERS = ("4111111111111111", "5555555555554444")
 """Numbers of no sandbox: they look like people's real ones."""
 WRONG_SECRET = "vT3kQ9mW2xZ7bN4cR8dL1fH6"
+OPEN_INVOICE = "000000012"
 SECRET_HASH = "JDKCNDDGGDTPSKJD"
 HOLDER = "ARMAN ALI"
 TEST_CARDS = re.compile('<details class="tests">.*?</details>', re.DOTALL)
@@ -108,9 +110,15 @@ async def test_nothing_secret_is_left(database_url: str, tmp_path: Path, request
         await type_badly(visitor)
         await ask_badly(visitor)
         await meet_faults(visitor, database_url)
-        metrics = (await visitor.get("/metrics")).text
+        await confirm(visitor, database_url)
+        # A challenge is open: its card is at rest now.
         cells = list(read_database(database_url))
         files = list(read_files(database_url, request))
+        assert sum(cell.place == "sealed_cards.sealed" and cell.text != "None" for cell in cells) == 1
+        await finish_confirming(visitor)
+        metrics = (await visitor.get("/metrics")).text
+        cells += list(read_database(database_url))
+        files += list(read_files(database_url, request))
     files += list(read_files(database_url, request))  # once more after a clean end
     log = log_path.read_text()
 
@@ -118,7 +126,9 @@ async def test_nothing_secret_is_left(database_url: str, tmp_path: Path, request
     leaks = [f"database {cell.place}: {found}" for cell in cells if (found := secrets.find_in(cell.text))]
     leaks += [f"{path}: {found}" for path, data in files if (found := secrets.find_in_bytes(data))]
     leaks += [f"log: {line} {found}" for line in log.splitlines() if (found := secrets.find_in(line))]
-    leaks += [f"log: {line}" for line in log.splitlines() if any(w in line for w in ("/pay/", SECRET_HASH, HOLDER))]
+    leaks += [
+        f"log: {line}" for line in log.splitlines() if any(w in line for w in ("/pay/", "/3ds/", SECRET_HASH, HOLDER))
+    ]
     leaks += [f"postLink: {found}" for got in shop.requests if (found := secrets.find_in(str(got)))]
     leaks += list(find_in_answers(visitor))
     leaks += [f"metrics: {found}" for found in secrets.find_in(re.sub(r" \S+$", "", metrics, flags=re.MULTILINE))]
@@ -212,11 +222,63 @@ async def meet_faults(visitor: Visitor, database_url: str) -> None:
     assert (await visitor.get("/readyz")).status == 200
 
 
+async def confirm(visitor: Visitor, database_url: str) -> None:
+    """Challenges that are passed, failed, cancelled, cut off by a failing database, and one that is left open."""
+    issuer = Issuer(visitor)
+    for invoice, cvc, code, state in (
+        ("000000008", "839", CODE, "approved"),
+        ("000000009", "847", "000000", "declined"),
+    ):
+        path = await visitor.page(invoice)
+        page = await start_confirming(visitor, path, cvc)
+        await issuer.finish(page, code)
+        await visitor.wait_for(path, state)
+    assert (await visitor.form(f"{path}/abandon", {}, {"origin": ORIGIN})).status == 303
+    path = await visitor.page("000000010")
+    page = await start_confirming(visitor, path, "856")
+    await visitor.form(f"{path}/abandon", {}, {"origin": ORIGIN})
+    await issuer.finish(page, CODE)
+    assert (await visitor.get(path)).state == "declined"
+    path = await visitor.page("000000011")
+    page = await start_confirming(visitor, path, "865")
+    with poisoned(database_url, "operations"):
+        assert (await visitor.get(path)).status == 200
+        asked = await issuer.arrive(page)
+        assert (await issuer.come_back(await issuer.answer(asked))).status == 500
+        assert (await visitor.get(path)).status == 500
+    await visitor.wait_for(path, "approved")
+    await start_confirming(visitor, await visitor.page(OPEN_INVOICE), "874")
+
+
+async def start_confirming(visitor: Visitor, path: str, cvc: str) -> Answer:
+    """Types a card that is challenged; the page that leads to the issuer."""
+    visitor.secrets.pans.add(CHALLENGED_CARD)
+    visitor.secrets.cvcs.add(cvc)
+    page = await Issuer(visitor).start(path, CHALLENGED_CARD, cc_csc=cvc)
+    assert page.state == "challenge"
+    return page
+
+
+async def finish_confirming(visitor: Visitor) -> None:
+    """The one that was left open: from the page that its payer still has."""
+    path = next(
+        exchange.path
+        for exchange in reversed(visitor.exchanges)
+        if exchange.path.startswith("/pay/") and 'data-step="challenge"' in exchange.text
+    )
+    await Issuer(visitor).finish(await visitor.get(path), CODE)
+    await visitor.wait_for(path, "approved")
+
+
 def assert_seen(cells: list[Cell], files: list[tuple[str, bytes]], log: str, visitor: Visitor, shop: Shop) -> None:
     """The search looked where payments are: what may be there was found in each place."""
     places = {cell.place for cell in cells}
     assert {"payments.masked_pan", "ledger.masked_pan", "messages.body", "access_tokens.hash"} <= places
     assert "webhook_secrets.current" in places
+    assert {"sealed_cards.sealed", "card_keys.sealed", "challenges.masked_pan", "authentications.data"} <= places
+    sealed = {cell.text for cell in cells if cell.place == "sealed_cards.sealed"}
+    assert len(sealed) == 2  # one while its challenge was open, and none of the others
+    assert "None" in sealed
     assert any(cell.text == "440563...5096" for cell in cells)
     assert any(SECRET_HASH.encode() in data for _, data in files)
     assert '"event":"payment"' in log
@@ -228,7 +290,8 @@ def assert_seen(cells: list[Cell], files: list[tuple[str, bytes]], log: str, vis
 
 
 def find_in_answers(visitor: Visitor) -> Iterator[str]:
-    """A page's address is on the page itself and in the redirect to it, a token in its own answer; else nowhere."""
+    """A page's address is on the page itself, in the redirect to it and on the way back to it from the issuer, a token
+    in its own answer; else nowhere."""
     for path, answer in visitor.exchanges:
         exchange = Exchange(path, answer)
         if path == "/metrics":
@@ -239,6 +302,8 @@ def find_in_answers(visitor: Visitor) -> Iterator[str]:
             allowed.append(answer.json()["access_token"])
         if location := answer.headers.get("location"):
             allowed.append(location.removeprefix("/pay/"))
+        if path.startswith("/3ds/") and (back := re.search('data-path="/pay/([^"]+)"', text)):
+            allowed.append(back[1])
         for found in visitor.secrets.find_in(text, allowed):
             yield f"answer to {path}: {found}"
         if SECRET_HASH in text:
@@ -290,6 +355,7 @@ def read_database(database_url: str) -> Iterator[Cell]:
         path = sqlite_file(database_url)
         yield from read_sqlite_cells(path)
         yield from read_sqlite_cells(path.with_name("tolem-simulator.db"))
+        yield from read_sqlite_cells(path.with_name("tolem-acs.db"))
     else:
         with psycopg.connect(database_url) as connection:
             yield from read_cells(connection)

@@ -9,10 +9,18 @@ from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, cast
 
 from tests.gateway import APPROVED_CARD, ORIGIN, Caller, build_config
+from tests.issuer import CODE, SCRIPT, Issuer
 from tests.simulation.books import settle
 from tests.simulation.clock import MovableClock
 from tests.simulation.quick import quicken
-from tests.simulation.steps import Fault, Steps, WatchedAcquirer, WatchedStore, watch_notifications
+from tests.simulation.steps import (
+    Fault,
+    Steps,
+    WatchedAcquirer,
+    WatchedAuthenticator,
+    WatchedStore,
+    watch_notifications,
+)
 from tolem.bootstrap import open_gateway
 from tolem.storage.store import Store
 
@@ -31,6 +39,8 @@ class Scenario(NamedTuple):
     """After a decline the payer goes back to the shop; otherwise pays with another card."""
     returns: bool = True
     """After a power cut the payer goes on; otherwise is never seen again."""
+    code: str = CODE
+    """What the payer types on the issuer's page."""
     deaf_tries: int = 0
     """So many tries are answered 500 by the shop."""
 
@@ -51,11 +61,20 @@ def run(case: Case, told: Connection) -> None:
 
 
 async def finish_purchase(caller: Caller, path: str, scenario: Scenario) -> str:
-    """What people do with a page: wait while it is checked, type a card where there is a form. Answers its end."""
+    """What people do with a page: wait while it is checked, type a card where there is a form, and a code at the
+    issuer's. Answers its end."""
+    issuer = Issuer(caller)
     for _ in range(CHECKS_MAX):
-        state = (await caller.get(path)).state
+        page = await caller.get(path)
+        state = page.state
         if state == "form":
-            await caller.submit(path, scenario.first_card)
+            await caller.submit(path, scenario.first_card, browser=SCRIPT)
+        elif 'data-step="device"' in page.text:
+            await issuer.be_looked_at(page)
+        elif 'data-step="challenge"' in page.text:
+            await issuer.finish(page, scenario.code)
+        elif state == "challenge":  # it waits at a page that is lost
+            await caller.form(f"{path}/abandon", {}, {"origin": ORIGIN})
         elif state == "declined" and scenario.leaves:
             await caller.form(f"{path}/leave", {}, {"origin": ORIGIN})
         elif state == "declined":
@@ -75,6 +94,7 @@ async def _live(case: Case, told: Connection) -> None:
         clock=clock,
         wrap_store=lambda store: cast(Store, WatchedStore(store, steps)),
         wrap_acquirer=lambda acquirer: WatchedAcquirer(acquirer, steps, case.scenario.fault),
+        wrap_authenticator=lambda authenticator: WatchedAuthenticator(authenticator, steps),
     )
     watch_notifications(gateway, steps)
     caller = Caller(gateway.app, case.shop_url)

@@ -107,7 +107,7 @@ async def test_expired_tokens_and_pages_are_purged(store: Store, ask: Ask) -> No
     pages = [replace(build_page(order, str(n)), expires_at=past) for n in range(3)]
     kept = replace(build_token(order, "kept"), expires_at=future), replace(build_page(order, "kept"), expires_at=future)
     await put(store, order, *tokens, *pages, *kept)
-    assert await sweeps.purge_tokens_pages(store, before=AT, limit=2) == 4
-    assert await sweeps.purge_tokens_pages(store, before=AT, limit=2) == 2
-    assert await sweeps.purge_tokens_pages(store, before=AT, limit=2) == 0
+    assert await sweeps.purge_expired(store, before=AT, real_before=AT, limit=2) == 4
+    assert await sweeps.purge_expired(store, before=AT, real_before=AT, limit=2) == 2
+    assert await sweeps.purge_expired(store, before=AT, real_before=AT, limit=2) == 0
     assert ask("SELECT (SELECT count(*) FROM access_tokens), (SELECT count(*) FROM pages)") == [(1, 1)]

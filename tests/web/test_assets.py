@@ -56,7 +56,7 @@ def test_everything_a_payer_loads_fits_the_budget_even_if_the_page_is_not_compre
         page_path="/pay/" + "x" * 22,
     )
     page = Pages(load_translator(), sandbox=True).form(view)
-    files = static_files()
+    files = {path: asset for path, asset in static_files().items() if "/challenge." not in path}
     named = re.findall(rb'(?:href|src)="(/static/[^"]+)"', page)
     loaded = [files[name.decode()] for name in named]
     assert len({asset.path for asset in loaded}) == 3  # style, script and icon, and nothing of the sandbox's own page

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tolem.domain.authentication import TransStatus
 from tolem.domain.card import Brand
 from tolem.domain.message import MessageKind
 from tolem.domain.money import AMOUNT_MAX, EXPONENTS
@@ -59,7 +60,7 @@ PAYMENT = Payment(
     rrn="632804123456",
     approval_code="178644",
     eci="05",
-    is_authenticated=True,
+    trans_status=TransStatus.AUTHENTICATED,
     ip="192.0.2.7",
     card_id=UUID("4cd44b44-4445-44a6-a063-1b01040a44c4"),
     created_at=AT,
@@ -106,9 +107,19 @@ def test_failure_without_an_attempt_is_told_under_the_round() -> None:
     assert (body["ip"], body["issuer"], body["name"], body["secure"]) == ("", "", "", "no")
 
 
-def test_payer_who_was_not_authenticated() -> None:
-    body = json.loads(render_success(ORDER, replace(PAYMENT, is_authenticated=False), AT))
-    assert (body["secure"], body["secureDetails"]) == ("no", "")
+@pytest.mark.parametrize(
+    ("status", "secure", "details"),
+    (
+        (TransStatus.AUTHENTICATED, "yes", "F"),
+        (TransStatus.ATTEMPTED, "no", "A"),
+        (TransStatus.UNAVAILABLE, "no", ""),
+        (TransStatus.INFORMATION, "no", ""),
+        (None, "no", ""),
+    ),
+)
+def test_what_authentication_came_to(status: TransStatus | None, secure: str, details: str) -> None:
+    body = json.loads(render_success(ORDER, replace(PAYMENT, trans_status=status), AT))
+    assert (body["secure"], body["secureDetails"]) == (secure, details)
 
 
 def test_name_is_the_cards_where_the_shop_gave_none() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.wire.test_post_link import AT, ORDER, PAYMENT, ROUND_ID
+from tolem.domain.authentication import TransStatus
 from tolem.domain.card import Brand
 from tolem.domain.money import AMOUNT_MAX, EXPONENTS
 from tolem.domain.order import Order, OrderStatus
@@ -80,7 +81,7 @@ DECLINED = replace(
     captured=0,
     approval_code="",
     reason_code=484,
-    is_authenticated=False,
+    trans_status=TransStatus.UNAVAILABLE,
 )
 VECTOR_CASES: dict[str, tuple[Order, Payment | None]] = {
     "status_charge": (ORDER, PAYMENT),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from tolem.domain.authentication import Authentication
+from tolem.domain.authentication import Authentication, Browser, Challenge, ChallengeWindow, DeviceStep
 from tolem.domain.card import Card, CardField, CardProblem
 from tolem.domain.payment import OperationKind
 
@@ -109,21 +109,54 @@ class Acquirer(Protocol):
         ...
 
 
-class AuthenticationRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What an authenticator is told of an attempt."""
+class DeviceCheck(StrEnum):
+    """threeDSCompInd: whether the issuer has looked at the payer's browser."""
 
+    DONE = "Y"
+    FAILED = "N"  # it did not say so in time
+    NOT_ASKED = "U"
+
+
+class AuthenticationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What an authenticator is told of an attempt: the AReq of EMV 3-D Secure."""
+
+    key: UUID
+    """Id of the attempt (threeDSServerTransID): the same key again is the same attempt, answered as the first time."""
     terminal_id: UUID
+    shop_name: str
     amount: int
+    """Minor units; 0: the card is verified only."""
     currency: str
     card: Card
+    browser: Browser
+    window: ChallengeWindow
+    language: str
+    """Of the page: `ru`, `kk`, `en` or empty."""
+    return_url: str
+    """notificationURL: where the browser posts `cres` after a challenge."""
+    device_check: DeviceCheck = DeviceCheck.NOT_ASKED
     at: datetime
 
 
 class Authenticator(Protocol):
-    """3-D Secure: asks the issuer whether the payer is who they say."""
+    """3-D Secure: asks the issuer whether the payer is who they say. What the browser brings back from the issuer is
+    never an answer: only what this says is, from server to server."""
 
-    async def authenticate(self, request: AuthenticationRequest) -> Authentication:
-        """The issuer's word where no challenge is asked."""
+    def find_device_step(self, card: Card, key: UUID, return_url: str) -> DeviceStep | None:
+        """The 3DS Method of the card's range, from what is known here; None: there is none. The browser comes back to
+        `return_url`."""
+        ...
+
+    async def authenticate(self, request: AuthenticationRequest) -> Authentication | Challenge:
+        """The issuer's word, or that it wants to see the payer. Whatever it raises means that it is not available."""
+        ...
+
+    async def find_result(self, key: UUID, reference: str) -> Authentication | None:
+        """The result of a challenge as the issuer told it (RReq); None: not yet. The same as often as it is asked."""
+        ...
+
+    async def close(self) -> None:
+        """Ends its connections."""
         ...
 
 

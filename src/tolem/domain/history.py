@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 
+from tolem.domain.authentication import PendingAuthentication
 from tolem.domain.message import Message
 from tolem.domain.order import AccessToken, Order, Page, RequestKey
 from tolem.domain.payment import (
@@ -17,6 +18,7 @@ from tolem.domain.payment import (
     Operation,
     Payment,
 )
+from tolem.domain.sealed_card import SealedCard
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,4 +98,18 @@ class MessageWithOrder(NamedTuple):
     """A stored message with its order."""
 
     record: Message
+    history: OrderHistory
+
+
+class PendingWithOrder(NamedTuple):
+    """An authentication that is or was under way, with its order."""
+
+    record: PendingAuthentication
+    history: OrderHistory
+
+
+class SealedCardWithOrder(NamedTuple):
+    """A sealed card with its order."""
+
+    record: SealedCard
     history: OrderHistory

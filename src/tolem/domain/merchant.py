@@ -42,6 +42,12 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     currencies: tuple[str, ...] = ("KZT",)
     two_stage: bool = False
     """True: authorize (hold) first and capture by a call of the shop; False: one purchase."""
+    accept_attempted: bool = True
+    """A payment goes on if 3-D Secure was attempted and the issuer took no part (transStatus A)."""
+    accept_not_enrolled: bool = True
+    """A payment goes on if its card takes no part in 3-D Secure, or its issuer decided nothing (transStatus I)."""
+    accept_unavailable: bool = False
+    """A payment goes on though 3-D Secure failed for a technical reason (transStatus U): at the shop's own risk."""
     attempts_max: int = 3
     """Card attempts in one round."""
     round_minutes: int = 20

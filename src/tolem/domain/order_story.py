@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from tolem.domain import delivery_story
+from tolem.domain.authentication import ABANDONED, NOT_ENROLLED_REASONS, TransStatus
 from tolem.domain.message import Message
 from tolem.domain.order import OrderStatus
 from tolem.domain.payment import (
@@ -27,8 +28,13 @@ ROUND_OPENED = "round_opened"
 OUTCOME_UNKNOWN = "outcome_unknown"
 """Kind of the event of an exchange without a certain answer; its detail says why."""
 
-_TRIED_ECI = ("06", "01")
 _NOT_SAID = "–"
+_AUTHENTICATIONS: dict[TransStatus | None, Fact] = {
+    TransStatus.AUTHENTICATED: Fact.AUTHENTICATED,
+    TransStatus.ATTEMPTED: Fact.AUTHENTICATION_TRIED,
+    TransStatus.UNAVAILABLE: Fact.AUTHENTICATION_UNAVAILABLE,
+    TransStatus.INFORMATION: Fact.ISSUER_DECIDED_NOTHING,
+}
 
 
 def tell_story(trace: Trace, now: datetime, reason_text: Callable[[int], str]) -> Story:
@@ -111,12 +117,14 @@ class _Teller:
         if attempt is None:
             if payment.status in (PaymentStatus.NEW, PaymentStatus.AUTHENTICATING):
                 return Line(step, Mark.OPEN, Fact.CHALLENGED, payment.updated_at, {}, Advice.WAIT_FOR_PAYER)
-            reason = self._reason(payment.reason_code)
-            return Line(step, Mark.BAD, Fact.NOT_AUTHENTICATED, payment.updated_at, reason, Advice.OTHER_CARD)
-        if payment.is_authenticated:
-            fact = Fact.AUTHENTICATED
-        else:
-            fact = Fact.AUTHENTICATION_TRIED if payment.eci in _TRIED_ECI else Fact.NOT_ENROLLED
+            if payment.reason_code == ABANDONED:
+                return Line(step, Mark.BAD, Fact.CHALLENGE_ABANDONED, payment.updated_at, {}, Advice.OTHER_CARD)
+            said = f"{payment.trans_status or _NOT_SAID} {payment.trans_status_reason}".strip()
+            values = self._reason(payment.reason_code) | {"status": said}
+            return Line(step, Mark.BAD, Fact.NOT_AUTHENTICATED, payment.updated_at, values, Advice.OTHER_CARD)
+        fact = _AUTHENTICATIONS.get(payment.trans_status, Fact.NOT_ENROLLED)
+        if fact is Fact.AUTHENTICATION_UNAVAILABLE and payment.trans_status_reason in NOT_ENROLLED_REASONS:
+            fact = Fact.NOT_ENROLLED
         return Line(step, Mark.DONE, fact, attempt.created_at, {"eci": payment.eci or _NOT_SAID})
 
     def _authorization(self, payment: Payment, attempt: Operation) -> Line:

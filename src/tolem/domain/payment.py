@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from tolem.domain.authentication import TransStatus
 from tolem.domain.card import Brand
 
 
@@ -18,7 +19,7 @@ class PaymentStatus(StrEnum):
     """Where a payment stands."""
 
     NEW = "new"  # accepted from the card form
-    AUTHENTICATING = "authenticating"  # the payer is with the issuer's challenge
+    AUTHENTICATING = "authenticating"  # the issuer looks at the payer's browser, or challenges the payer
     AUTHORIZING = "authorizing"  # an authorize or purchase is on its way
     UNKNOWN = "unknown"  # its outcome is not known and is being found out
     AUTHORIZED = "authorized"  # the amount is held
@@ -26,7 +27,7 @@ class PaymentStatus(StrEnum):
     DECLINED = "declined"  # the issuer or acquirer said no
     VOIDED = "voided"  # the hold is released
     REFUNDED = "refunded"  # all that was taken is given back
-    FAILED = "failed"  # ended, and the acquirer confirmed that nothing is taken
+    FAILED = "failed"  # ended, and nothing is taken: the acquirer confirmed it, or was never asked
 
 
 class Edge(NamedTuple):
@@ -39,13 +40,12 @@ class Edge(NamedTuple):
 
 _S = PaymentStatus
 GRAPH = (
-    Edge(_S.NEW, _S.AUTHENTICATING, "the issuer asks for a challenge"),
+    Edge(_S.NEW, _S.AUTHENTICATING, "the issuer looks at the payer's browser first, or asks for a challenge"),
     Edge(_S.NEW, _S.AUTHORIZING, "authenticated without a challenge, or the card takes no part in 3-D Secure"),
-    Edge(_S.NEW, _S.DECLINED, "the issuer refuses to authenticate"),
-    Edge(_S.NEW, _S.FAILED, "authentication is unavailable and the terminal insists on it"),
-    Edge(_S.AUTHENTICATING, _S.AUTHORIZING, "the authenticator says, server to server, that the payer passed"),
-    Edge(_S.AUTHENTICATING, _S.DECLINED, "the authenticator says that the payer failed"),
-    Edge(_S.AUTHENTICATING, _S.FAILED, "the challenge was abandoned or timed out"),
+    Edge(_S.NEW, _S.DECLINED, "the issuer refuses, or the terminal insists on an authentication that there is not"),
+    Edge(_S.AUTHENTICATING, _S.AUTHORIZING, "the authenticator says, server to server, what lets the payment go on"),
+    Edge(_S.AUTHENTICATING, _S.DECLINED, "the authenticator says, server to server, what does not"),
+    Edge(_S.AUTHENTICATING, _S.FAILED, "the payer gave up, or the time was over"),
     Edge(_S.AUTHORIZING, _S.AUTHORIZED, "the acquirer approved the hold"),
     Edge(_S.AUTHORIZING, _S.CAPTURED, "the acquirer approved the purchase"),
     Edge(_S.AUTHORIZING, _S.DECLINED, "the acquirer declined"),
@@ -142,8 +142,11 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     reason_code: int = 0
     """Why it was declined or failed (docs/protocol.md, reason codes); 0: no reason."""
     eci: str = ""
-    is_authenticated: bool = False
-    """True: the issuer vouched for the payer (3-D Secure)."""
+    """Electronic commerce indicator that the acquirer was told."""
+    trans_status: TransStatus | None = None
+    """What 3-D Secure came to; None: it is under way, or came to nothing."""
+    trans_status_reason: str = ""
+    """Why, where the authenticator said so: two digits of EMV 3-D Secure."""
     ip: str = ""
     """The payer's address."""
     card_id: UUID
@@ -154,6 +157,11 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """True: voided because of its age, not by the shop."""
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def is_authenticated(self) -> bool:
+        """True: the issuer vouched for the payer (3-D Secure)."""
+        return self.trans_status is TransStatus.AUTHENTICATED
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

@@ -126,9 +126,13 @@ class Acquiring:
             return decide(history)
 
         recorded = await self.store.change((keys.order_by_id(order_id),), decide_stored)
+        self.tell(recorded)
+        return recorded
+
+    def tell(self, recorded: Recorded) -> None:
+        """Sends the message of an outcome that is stored, if it has one."""
         if recorded.message is not None:
             self._notifier.send(recorded.message)
-        return recorded
 
     async def run(
         self, work: Coroutine[Any, Any, T], ready: "asyncio.Future[None]", patience_seconds: float

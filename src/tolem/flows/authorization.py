@@ -1,26 +1,47 @@
-"""Step 5 of a payment: one card attempt is reserved, sent to the acquirer, recorded (see acquiring)."""
+"""Step 5 of a payment: one card attempt is reserved, sent to the acquirer, recorded (see acquiring).
+
+An attempt that needed no step of its payer is reserved together with its payment, in one change. One whose payer was
+with the issuer is reserved by the change that takes its card away: whatever wakes it, and however often, it is sent
+once.
+"""
 
 import asyncio
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from tolem.acquirers.base import AcquirerRequest
-from tolem.domain.authentication import Authentication
+from tolem.domain.authentication import Authentication, AuthenticationStep, PendingAuthentication, eci_of
 from tolem.domain.card import Card
-from tolem.domain.history import PageWithOrder
+from tolem.domain.history import PageWithOrder, PendingWithOrder, SealedCardWithOrder
 from tolem.domain.merchant import Terminal
-from tolem.domain.order import Order
+from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import Operation, OperationKind, OperationStatus, Payment, PaymentStatus, advance
+from tolem.domain.sealed_card import SealedCard
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
 from tolem.ids import rrn
 from tolem.storage import keys
-from tolem.storage.store import Decision, Uncertain
+from tolem.storage.store import Decision, Key, Uncertain
 from tolem.telemetry import log, payments_total
 
 PATIENCE_SECONDS = 3.0
 """The card form's answer waits this long for the outcome, then shows that it is being checked."""
+
+
+class Entry(NamedTuple):
+    """A card as it was typed, with the ids of the payment that may come of it: chosen before anything is decided."""
+
+    page_hash: bytes
+    card: Card
+    ip: str
+    payment_id: UUID
+    card_id: UUID
+    stan: str
 
 
 class Reserved(NamedTuple):
@@ -31,34 +52,121 @@ class Reserved(NamedTuple):
     operation: Operation
 
 
+def build_payment(entry: Entry, order: Order, at: datetime) -> Payment:
+    """The new payment of a card."""
+    pan = entry.card.pan
+    return Payment(
+        id=entry.payment_id,
+        order_id=order.id,
+        round_id=order.round_id,
+        status=PaymentStatus.NEW,
+        amount=order.amount,
+        currency=order.currency,
+        masked_pan=pan.masked,
+        brand=pan.brand,
+        holder=entry.card.holder,
+        stan=entry.stan,
+        rrn=rrn(at, entry.stan),
+        ip=entry.ip,
+        card_id=entry.card_id,
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def note_result(payment: Payment, authentication: Authentication) -> Payment:
+    """The payment with what 3-D Secure came to."""
+    return replace(
+        payment,
+        eci=eci_of(authentication, payment.brand),
+        trans_status=authentication.trans_status,
+        trans_status_reason=authentication.trans_status_reason,
+    )
+
+
+def end_step(
+    pending: PendingAuthentication, sealed: SealedCardWithOrder | None, at: datetime
+) -> tuple[PendingAuthentication | SealedCard, ...]:
+    """What the end of an authentication writes, whatever the end: it is due no more, and its card is gone."""
+    ended = replace(pending, step=AuthenticationStep.ENDED, deadline_at=None)
+    return (ended, replace(sealed.record, sealed=None, expires_at=at)) if sealed else (ended,)
+
+
 class Authorizations:
     """Runs card attempts."""
 
     def __init__(self, acquiring: Acquiring) -> None:
         self._acquiring = acquiring
 
-    async def attempt(
-        self, page_hash: bytes, card: Card, authentication: Authentication, terminal: Terminal, ip: str
-    ) -> PaymentStatus | None:
-        """Reserve, call, record. None: it still runs, or the page was not payable any more when it came to reserving.
+    async def attempt(self, entry: Entry, authentication: Authentication, terminal: Terminal) -> PaymentStatus | None:
+        """Reserve a new payment, call, record. None: it still runs, or the page was not payable any more when it came
+        to reserving.
 
         Raises what storing raises, if it fails within the payer's patience.
         """
-        reserved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        work = self._attempt(page_hash, card, authentication, terminal, ip, reserved)
-        return await self._acquiring.run(work, reserved, PATIENCE_SECONDS)
+        prepare = self._preparing(terminal)
+        at = self._acquiring.clock.now()
 
-    async def _attempt(
+        def decide(found: PageWithOrder | None) -> Decision[Reserved | None]:
+            if found is None or not rounds.may_attempt(found, terminal, at):
+                return Decision(None)
+            order = found.history.order
+            reserved = prepare(order, note_result(build_payment(entry, order, at), authentication), at)
+            return Decision(reserved, (reserved.payment, reserved.operation))
+
+        page = keys.page_by_hash(entry.page_hash)
+        return await self._run((page,), decide, entry.card, authentication, terminal, PATIENCE_SECONDS)
+
+    async def go_on(
         self,
-        page_hash: bytes,
+        payment_id: UUID,
         card: Card,
         authentication: Authentication,
         terminal: Terminal,
-        ip: str,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> PaymentStatus | None:
+        """The same for a payment whose payer has passed. None, too, if somebody else has taken it further."""
+        prepare = self._preparing(terminal)
+        at = self._acquiring.clock.now()
+
+        def decide(found: PendingWithOrder | None, sealed: SealedCardWithOrder | None) -> Decision[Reserved | None]:
+            if found is None or found.record.deadline_at is None or at >= found.record.deadline_at:
+                return Decision(None)
+            order, payment = found.history.order, found.history.payments[payment_id]
+            is_current = order.status is OrderStatus.OPEN and order.round_id == payment.round_id
+            if payment.status is not PaymentStatus.AUTHENTICATING or not is_current:
+                return Decision(None)
+            reserved = prepare(order, note_result(payment, authentication), at)
+            writes = (reserved.payment, reserved.operation, *end_step(found.record, sealed, at))
+            return Decision(reserved, writes)
+
+        loaded = (keys.authentication_of(payment_id), keys.sealed_card_of(payment_id))
+        return await self._run(loaded, decide, card, authentication, terminal, patience_seconds)
+
+    async def _run(
+        self,
+        loaded: Sequence[Key[Any]],
+        decide: Callable[..., Decision[Reserved | None]],
+        card: Card,
+        authentication: Authentication,
+        terminal: Terminal,
+        patience_seconds: float,
+    ) -> PaymentStatus | None:
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        work = self._attempt(loaded, decide, card, authentication, terminal, ready)
+        return await self._acquiring.run(work, ready, patience_seconds)
+
+    async def _attempt(
+        self,
+        loaded: Sequence[Key[Any]],
+        decide: Callable[..., Decision[Reserved | None]],
+        card: Card,
+        authentication: Authentication,
+        terminal: Terminal,
         ready: "asyncio.Future[None]",
     ) -> PaymentStatus | None:
         started = time.perf_counter()
-        reserved = await self._reserve(page_hash, card, authentication, terminal, ip)
+        reserved = await self._reserve(loaded, decide)
         if reserved is None:
             return None
         ready.set_result(None)
@@ -74,7 +182,7 @@ class Authorizations:
                 rrn=operation.rrn,
                 at=operation.created_at,
                 card=card,
-                authentication=authentication,
+                authentication=replace(authentication, eci=payment.eci),
             )
         )
         recorded = await self._acquiring.record(operation, order.currency, terminal, answer)
@@ -88,65 +196,54 @@ class Authorizations:
         )
         return recorded.status
 
-    async def _reserve(
-        self, page_hash: bytes, card: Card, authentication: Authentication, terminal: Terminal, ip: str
-    ) -> Reserved | None:
-        acquiring, ids = self._acquiring, self._acquiring.ids
-        at = acquiring.clock.now()
+    def _preparing(self, terminal: Terminal) -> Callable[[Order, Payment, datetime], Reserved]:
+        """How an operation is prepared, its id and its due time chosen now."""
+        acquiring = self._acquiring
+        operation_id = acquiring.ids.new()
         due_at = acquiring.clock.real_now() + acquiring.first_recovery
-        payment_id, operation_id, card_id, stan = ids.new(), ids.new(), ids.card(), ids.stan()
 
-        def decide(found: PageWithOrder | None) -> Decision[Reserved | None]:
-            if found is None or not rounds.is_payable(found, at):
-                return Decision(None)
-            if rounds.attempts_left(found.history, terminal) < 1:
-                return Decision(None)
-            order = found.history.order
-            new = Payment(
-                id=payment_id,
-                order_id=order.id,
-                round_id=order.round_id,
-                status=PaymentStatus.NEW,
-                amount=order.amount,
-                currency=order.currency,
-                masked_pan=card.pan.masked,
-                brand=card.pan.brand,
-                holder=card.holder,
-                stan=stan,
-                rrn=rrn(at, stan),
-                eci=authentication.eci,
-                is_authenticated=authentication.is_authenticated,
-                ip=ip,
-                card_id=card_id,
-                created_at=at,
-                updated_at=at,
-            )
-            payment = advance(new, PaymentStatus.AUTHORIZING, at)
+        def prepare(order: Order, payment: Payment, at: datetime) -> Reserved:
             is_hold = terminal.two_stage or order.is_verification
             operation = Operation(
                 id=operation_id,
                 order_id=order.id,
-                payment_id=payment_id,
+                payment_id=payment.id,
                 kind=OperationKind.AUTHORIZE if is_hold else OperationKind.PURCHASE,
                 status=OperationStatus.PREPARED,
                 amount=order.amount,
-                stan=stan,
+                stan=payment.stan,
                 rrn=payment.rrn,
                 due_at=due_at,
                 created_at=at,
             )
-            return Decision(Reserved(order, payment, operation), (payment, operation))
+            return Reserved(order, advance(payment, PaymentStatus.AUTHORIZING, at), operation)
+
+        return prepare
+
+    async def _reserve(
+        self, loaded: Sequence[Key[Any]], decide: Callable[..., Decision[Reserved | None]]
+    ) -> Reserved | None:
+        decided: list[Reserved] = []
+
+        def remember(*found: Any) -> Decision[Reserved | None]:
+            decision = decide(*found)
+            if decision.answer is not None:
+                decided[:] = [decision.answer]
+            return decision
 
         try:
-            return await acquiring.store.change((keys.page_by_hash(page_hash),), decide)
+            return await self._acquiring.store.change(loaded, remember)
         except Uncertain:
-            return await self._find_reserved(page_hash, payment_id, operation_id)
+            if not decided:
+                raise
+            return await self._find_reserved(loaded[0], decided[0])
 
-    async def _find_reserved(self, page_hash: bytes, payment_id: UUID, operation_id: UUID) -> Reserved | None:
+    async def _find_reserved(self, key: Key[Any], decided: Reserved) -> Reserved | None:
         """The commit's result is in doubt: reading the operation's id again settles it. Raises if reading fails, too;
         nothing was sent then, and recovery takes up what may be stored."""
-        found = await self._acquiring.store.find(keys.page_by_hash(page_hash))
-        history = found.history if found else None
-        if history is None or operation_id not in history.operations:
+        found = await self._acquiring.store.find(key)
+        operation_id = decided.operation.id
+        if found is None or operation_id not in found.history.operations:
             raise LookupError(f"operation {operation_id} was not stored")
-        return Reserved(history.order, history.payments[payment_id], history.operations[operation_id])
+        history = found.history
+        return Reserved(history.order, history.payments[decided.payment.id], history.operations[operation_id])

@@ -11,8 +11,9 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from tolem.acquirers.base import Acquirer, AuthenticationRequest, Authenticator
+from tolem.acquirers.base import Acquirer
 from tolem.clock import Clock
+from tolem.domain.authentication import AuthenticationStep, Browser, PendingAuthentication
 from tolem.domain.card import CardField, InvalidCard, parse_card
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.history import OrderHistory, PageWithOrder, TokenWithOrder
@@ -22,7 +23,8 @@ from tolem.domain.order import Order, OrderStatus, Page
 from tolem.domain.payment import PaymentStatus
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
-from tolem.flows.authorization import Authorizations
+from tolem.flows.authentication import Authentications, Sale, Visitor
+from tolem.flows.authorization import Entry
 from tolem.flows.directory import Directory
 from tolem.flows.rounds import PAGE_LIFETIME, PAYABLE_STATES, PageState
 from tolem.ids import Ids, hash_secret_address
@@ -44,6 +46,8 @@ class OpenedPage(NamedTuple):
     page: Page
     history: OrderHistory
     terminal: Terminal
+    pending: PendingAuthentication | None = None
+    """What the payer has to do at the issuer's; None: nothing, or at another opening of the page."""
 
 
 class PageTerms(NamedTuple):
@@ -53,6 +57,7 @@ class PageTerms(NamedTuple):
     amount: int
     """Minor units."""
     currency: str
+    language: str
 
 
 TERMS_MAX = 10_000
@@ -69,9 +74,8 @@ class Checkout:
         clock: Clock,
         ids: Ids,
         acquirer: Acquirer,
-        authenticator: Authenticator,
         acquiring: Acquiring,
-        authorizations: Authorizations,
+        authentications: Authentications,
         notifier: Notifier,
         *,
         is_sandbox: bool,
@@ -81,9 +85,8 @@ class Checkout:
         self._clock = clock
         self._ids = ids
         self._acquirer = acquirer
-        self._authenticator = authenticator
         self._acquiring = acquiring
-        self._authorizations = authorizations
+        self._authentications = authentications
         self._notifier = notifier
         self._is_sandbox = is_sandbox
         self._terms: dict[bytes, PageTerms] = {}
@@ -112,14 +115,33 @@ class Checkout:
         if state in PAYABLE_STATES:
             if len(self._terms) >= TERMS_MAX:
                 self._terms.clear()
-            self._terms[found.record.hash] = PageTerms(order.terminal_id, order.amount, order.currency)
-        return OpenedPage(state, found.record, found.history, await self._directory.get_terminal(order.terminal_id))
+            language = found.record.language or order.language
+            self._terms[found.record.hash] = PageTerms(order.terminal_id, order.amount, order.currency, language)
+        terminal = await self._directory.get_terminal(order.terminal_id)
+        if state is not PageState.CHALLENGE:
+            return OpenedPage(state, found.record, found.history, terminal)
+        pending = await self._authentications.find(found.record.hash, found.history)
+        if pending is not None and pending.step is AuthenticationStep.DEVICE:
+            state = PageState.CHECKING  # there is nothing yet that the payer could do
+        return OpenedPage(state, found.record, found.history, terminal, pending)
 
-    async def pay(self, page_id: str, typed: Mapping[CardField, str], ip: str) -> PaymentStatus | None:
+    async def look(self, page_id: str, patience_seconds: float) -> OpenedPage | None:
+        """The same, after a look whether the payer's challenge has come to an end: then the payment goes on, and this
+        waits for it a little."""
+        opened = await self.view(page_id)
+        if opened is None or opened.pending is None:
+            return opened
+        await self._authentications.resume(page_id, opened.pending, opened.terminal, patience_seconds)
+        return await self.view(page_id)
+
+    async def pay(
+        self, page_id: str, typed: Mapping[CardField, str], browser: Browser, return_base: str
+    ) -> PaymentStatus | None:
         """One card attempt: authenticate, reserve, call, record. None: the page is not payable now, it shows why.
 
-        Returns once the outcome is recorded or a few seconds have passed; the payment goes on either way. Raises
-        InvalidCard with what the payer should mend.
+        Returns once the outcome is recorded or a few seconds have passed; the payment goes on either way. Or it waits
+        for its payer: then the page shows what for, and the issuer sends the browser back to `return_base` and a nonce.
+        Raises InvalidCard with what the payer should mend.
         """
         page_hash = hash_secret_address(page_id)
         if page_hash not in self._terms:
@@ -131,13 +153,37 @@ class Checkout:
         card = parse_card(*(typed.get(field, "") for field in CardField))
         if problem := self._acquirer.check(card, now.date()):
             raise InvalidCard(dict((problem,)))
-        authentication = await self._authenticator.authenticate(
-            AuthenticationRequest(
-                terminal_id=terms.terminal_id, amount=terms.amount, currency=terms.currency, card=card, at=now
-            )
-        )
+        ids = self._ids
+        entry = Entry(page_hash, card, browser.ip, ids.new(), ids.card(), ids.stan())
         terminal = await self._directory.get_terminal(terms.terminal_id)
-        return await self._authorizations.attempt(page_hash, card, authentication, terminal, ip)
+        sale = Sale(terminal, terms.amount, terms.currency, terms.language)
+        return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
+
+    async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> bool:
+        """The issuer has sent a page's browser back to a nonce: the payment is woken. False: the page's last attempt
+        has another nonce, or its time is over."""
+        opened = await self.view(page_id)
+        payment = opened.history.last_payment() if opened else None
+        if payment is None or not await self._authentications.is_nonce_of(payment.id, nonce):
+            return False
+        await self.look(page_id, patience_seconds)
+        return True
+
+    async def identify(self, page_id: str, browser: Browser, return_base: str, *, is_done: bool) -> None:
+        """The issuer has looked at the payer's browser, or did not come to it in time: the attempt goes on."""
+        opened = await self.view(page_id)
+        if opened is None or opened.pending is None:
+            return
+        order = opened.history.order
+        sale = Sale(opened.terminal, order.amount, order.currency, opened.page.language or order.language)
+        visitor = Visitor(page_id, browser, return_base)
+        await self._authentications.identify(visitor, opened.pending, sale, is_done=is_done)
+
+    async def abandon(self, page_id: str) -> None:
+        """The payer gives up the attempt that waits for them, here or at another opening of the page."""
+        opened = await self.view(page_id)
+        if opened is not None:
+            await self._authentications.abandon(opened.history, opened.terminal)
 
     async def leave(self, page_id: str) -> None:
         """The payer goes back to the shop without paying: the round fails, unless a payment is open or approved."""

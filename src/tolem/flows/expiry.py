@@ -48,8 +48,9 @@ class Expiry:
         return sum(result for result in results if isinstance(result, int))
 
     async def purge(self) -> int:
-        """Deletes access tokens and pages past their time. Returns how many rows went."""
-        return await sweeps.purge_tokens_pages(self._store, before=self._clock.now(), limit=BATCH * 10)
+        """Deletes what is past its time: access tokens, pages, cards of challenges. Returns how many rows went."""
+        now, real_now = self._clock.now(), self._clock.real_now()
+        return await sweeps.purge_expired(self._store, before=now, real_before=real_now, limit=BATCH * 10)
 
     async def _expire(self, order_id: UUID) -> int:
         found = await self._store.find(keys.order_by_id(order_id))

@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from tolem.acquirers.base import AcquirerAnswer, Verdict
+from tolem.domain.authentication import Ruling
 from tolem.domain.history import Event, OrderHistory
 from tolem.domain.merchant import Terminal
 from tolem.domain.message import Message, MessageKind
@@ -193,6 +194,15 @@ def recovery_due(real_now: datetime, tries: int, step: timedelta, given_up: bool
     return real_now + min(gap, max(step, GAP_MAX))
 
 
+def record_unauthenticated(
+    history: OrderHistory, payment: Payment, ruling: Ruling, terminal: Terminal, stamp: Stamp
+) -> Decision[Recorded]:
+    """3-D Secure ends an attempt, new or under way, before the acquirer was asked: nothing is taken."""
+    status = PaymentStatus.FAILED if ruling.is_abandoned else PaymentStatus.DECLINED
+    ended = advance(payment, status, stamp.at, reason_code=ruling.reason_code)
+    return _after_failure(history, None, ended, terminal, stamp, f"not authenticated: {ruling.reason_code}")
+
+
 def _record_late(operation: Operation, payment: Payment, answer: AcquirerAnswer, stamp: Stamp) -> Decision[Recorded]:
     """An answer about a settled operation changes nothing, unless the acquirer approved what was settled as not
     happened, say by a person's word. An authorize or purchase is opened again then, to be reversed: its shop was told,
@@ -287,13 +297,13 @@ def _event(payment: Payment, kind: str, detail: str, stamp: Stamp) -> Event:
 
 
 def _after_failure(
-    history: OrderHistory, operation: Operation, payment: Payment, terminal: Terminal, stamp: Stamp, detail: str
+    history: OrderHistory, operation: Operation | None, payment: Payment, terminal: Terminal, stamp: Stamp, detail: str
 ) -> Decision[Recorded]:
     """One attempt is over without money: the round goes on, unless it was the last attempt or the deadline passed."""
     order = history.order
-    goes_on = rounds.attempts_left(history, terminal) > 0 and not rounds.is_overdue(order, stamp.at)
-    if goes_on or not _may_succeed(order, payment):
-        event = _event(payment, "attempt_failed", detail, stamp)
-        return Decision(Recorded(payment.status), (payment, operation, event))
+    left = rounds.attempts_left(history, terminal) - (payment.id not in history.payments)
+    ended = (payment,) if operation is None else (payment, operation)
+    if (left > 0 and not rounds.is_overdue(order, stamp.at)) or not _may_succeed(order, payment):
+        return Decision(Recorded(payment.status), (*ended, _event(payment, "attempt_failed", detail, stamp)))
     end = rounds.fail(history, payment, terminal, stamp, cause=f"last attempt {detail}")
-    return Decision(Recorded(payment.status, end.message), (end.order, payment, operation, *end.records))
+    return Decision(Recorded(payment.status, end.message), (end.order, *ended, *end.records))

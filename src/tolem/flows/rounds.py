@@ -85,6 +85,11 @@ def is_payable(found: PageWithOrder, now: datetime) -> bool:
     return page_state(found, now) in PAYABLE_STATES
 
 
+def may_attempt(found: PageWithOrder, terminal: Terminal, now: datetime) -> bool:
+    """The same, and an attempt is left."""
+    return is_payable(found, now) and attempts_left(found.history, terminal) > 0
+
+
 def attempts_left(history: OrderHistory, terminal: Terminal) -> int:
     """Card attempts that this round still allows."""
     return max(0, terminal.attempts_max - sum(1 for _ in history.round_payments()))

@@ -18,6 +18,7 @@ SYMBOLS = {"KZT": "₸", "USD": "$", "EUR": "€", "RUB": "₽", "GBP": "£"}
 """Signs that stand for one currency only; the others show their code."""
 
 _NBSP = "\u00a0"
+_PATTERNS = {"ru": "d MMMM y 'г.', HH:mm", "kk": "y 'ж.' d MMMM, HH:mm", "en": "d MMMM y, HH:mm"}
 
 
 def format_amount(amount: int, currency: str) -> str:
@@ -32,8 +33,7 @@ def format_amount(amount: int, currency: str) -> str:
 
 def format_instant(at: datetime, language: str) -> str:
     """An aware instant → date and time to the minute, Almaty time: `24 ноября 2026 г., 14:05`."""
-    pattern = "d MMMM y 'г.', HH:mm" if language == "ru" else "d MMMM y, HH:mm"
-    return _format(at.replace(second=0, microsecond=0), pattern, language)
+    return _format(at.replace(second=0, microsecond=0), _PATTERNS[language], language)
 
 
 def format_time(at: datetime, language: str) -> str:

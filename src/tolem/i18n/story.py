@@ -51,7 +51,14 @@ FACTS = {
     Fact.AUTHENTICATION_TRIED: mark("Authentication was attempted; the issuer took no part in it (ECI %(eci)s)."),
     Fact.NOT_ENROLLED: mark("The card takes no part in 3-D Secure (ECI %(eci)s)."),
     Fact.CHALLENGED: mark("The payer is at the issuer's confirmation."),
-    Fact.NOT_AUTHENTICATED: mark("The issuer did not confirm the payer: %(code)s, %(reason)s."),
+    Fact.NOT_AUTHENTICATED: mark(
+        "The issuer did not confirm the payer: %(code)s, %(reason)s (transStatus %(status)s)."
+    ),
+    Fact.CHALLENGE_ABANDONED: mark("The payer did not finish the issuer's confirmation."),
+    Fact.AUTHENTICATION_UNAVAILABLE: mark(
+        "The issuer could not be asked; the terminal goes on without it (ECI %(eci)s)."
+    ),
+    Fact.ISSUER_DECIDED_NOTHING: mark("The issuer took note and decided nothing (ECI %(eci)s)."),
     Fact.TAKEN: mark("%(amount)s was taken (approval code %(approval)s, reference %(rrn)s)."),
     Fact.HELD: mark("%(amount)s is held (approval code %(approval)s, reference %(rrn)s)."),
     Fact.VERIFIED: mark("The card was verified (approval code %(approval)s, reference %(rrn)s)."),

@@ -26,9 +26,23 @@ DOUBTS = {
 
 AUTHENTICATIONS = {
     "0": "authenticated without a challenge",
+    "1": "challenge: the code is 123456",
     "2": "authentication attempted",
     "3": "not enrolled in 3-D Secure",
+    "4": "authentication refused by the issuer: declined with 473",
+    "5": "access control server unavailable: declined with 455",
+    "6": "authenticated without a challenge after a look at the browser",
+    "7": "confirmed in the bank's app, after 5 s",
+    "8": "the issuer took note and decided nothing",
 }
+CHALLENGED = ("1", "7")
+"""The payer has to do something."""
+IN_APP = ("7",)
+"""Not on the access control server's page."""
+LOOKED_AT = ("1", "6")
+"""The access control server looks at the browser first (3DS Method)."""
+STOPPED = ("4", "5")
+"""The acquirer is never asked, unless the terminal lets the payment go on."""
 LINES = {
     "0": "prompt",
     "1": "answers after 3 s",
@@ -60,6 +74,8 @@ class SandboxCard(NamedTuple):
         outcome = DOUBTS.get(self.reason_code) or (
             "approved" if self.reason_code == APPROVED else f"declined with {self.reason_code}"
         )
+        if self.authentication in STOPPED:
+            return AUTHENTICATIONS[self.authentication]
         words = [outcome, AUTHENTICATIONS[self.authentication]]
         if self.line != "0":
             words.append(LINES[self.line])
@@ -102,11 +118,9 @@ def build_number(reason_code: int, authentication: str = "0", line: str = "0") -
 
 
 def list_cards() -> list[SandboxCard]:
-    """The cards worth showing to people: the bank's, every way of being approved, each doubt and each decline once."""
-    approved = [
-        SandboxCard(build_number(APPROVED, authentication, line), APPROVED, authentication, line)
-        for authentication in AUTHENTICATIONS
-        for line in LINES
-    ]
+    """The cards worth showing to people: the bank's, each authentication, each line, each doubt and each decline
+    once."""
+    authenticated = [SandboxCard(build_number(APPROVED, digit), APPROVED, digit) for digit in AUTHENTICATIONS]
+    lines = [SandboxCard(build_number(APPROVED, line=digit), APPROVED, line=digit) for digit in LINES if digit != "0"]
     others = [SandboxCard(build_number(code), code) for code in (*DOUBTS, *sorted(DECLINE_CODES))]
-    return [*PUBLISHED, *approved, *others]
+    return [*PUBLISHED, *authenticated, *lines, *others]

@@ -13,7 +13,7 @@ from tolem.domain.message import MessageState
 from tolem.domain.payment import MONEY_KINDS, OperationStatus
 from tolem.storage.claims import is_first
 from tolem.storage.columns import Instant
-from tolem.storage.schema import messages, one_of, operations, orders, payments
+from tolem.storage.schema import authentications, messages, one_of, operations, orders, payments
 from tolem.storage.store import Store
 from tolem.storage.sweeps import is_open_round
 
@@ -32,6 +32,8 @@ class DueWork(NamedTuple):
     """Past their deadline and open."""
     holds: int
     """Past their time and not released; those whose release has no certain answer are recovery's."""
+    authentications: int
+    """Past their time, with the payer still at the issuer's."""
 
     @property
     def is_done(self) -> bool:
@@ -79,6 +81,7 @@ def _agenda() -> list[tuple[str, sa.Column[Any], sa.ColumnElement[bool]]]:
         ("sending", messages.c.due_at, _is_at(MessageState.SENDING)),
         ("rounds", orders.c.deadline_at, is_open_round()),
         ("holds", payments.c.hold_expires_at, _is_releasable()),
+        ("authentications", authentications.c.deadline_at, authentications.c.deadline_at.is_not(None)),
     ]
 
 

@@ -2,11 +2,21 @@
 
 from uuid import UUID
 
-from tolem.domain.history import MessageWithOrder, OrderHistory, PageWithOrder, RequestKeyWithOrder, TokenWithOrder
+from tolem.domain.authentication import PendingAuthentication
+from tolem.domain.history import (
+    MessageWithOrder,
+    OrderHistory,
+    PageWithOrder,
+    PendingWithOrder,
+    RequestKeyWithOrder,
+    SealedCardWithOrder,
+    TokenWithOrder,
+)
 from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import Message
 from tolem.domain.order import AccessToken, Order, Page, RequestKey
+from tolem.domain.sealed_card import CardKey, SealedCard
 from tolem.storage.change import Key
 from tolem.storage.schema import Setting
 
@@ -39,6 +49,21 @@ def request_key_by_hash(key_hash: bytes) -> Key[RequestKeyWithOrder]:
 def message_by_id(message_id: UUID) -> Key[MessageWithOrder]:
     """A message with its order."""
     return Key(Message, ("id",), (message_id,))
+
+
+def authentication_of(payment_id: UUID) -> Key[PendingWithOrder]:
+    """The authentication of a payment that needed its payer, with its order."""
+    return Key(PendingAuthentication, ("payment_id",), (payment_id,))
+
+
+def sealed_card_of(payment_id: UUID) -> Key[SealedCardWithOrder]:
+    """The card of such a payment, with its order."""
+    return Key(SealedCard, ("payment_id",), (payment_id,))
+
+
+def card_key_by_name(name: str) -> Key[CardKey]:
+    """The key of an hour."""
+    return Key(CardKey, ("name",), (name,))
 
 
 def merchant_by_client(client_id: str) -> Key[Merchant]:

@@ -18,13 +18,16 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Column, Index, Integer, LargeBinary, Text
 
+from tolem.domain.authentication import AuthenticationStep, ChallengeWindow, PendingAuthentication, TransStatus
 from tolem.domain.card import Brand
 from tolem.domain.history import (
     Event,
     MessageWithOrder,
     OrderHistory,
     PageWithOrder,
+    PendingWithOrder,
     RequestKeyWithOrder,
+    SealedCardWithOrder,
     TokenWithOrder,
 )
 from tolem.domain.key import WebhookSecrets
@@ -43,6 +46,7 @@ from tolem.domain.payment import (
     Payment,
     PaymentStatus,
 )
+from tolem.domain.sealed_card import CardKey, SealedCard
 from tolem.storage.columns import Choice, Flag, Id, Instant, Integers, Texts
 from tolem.storage.mapping import Child, Mapped, Pointer, Root, Schema
 
@@ -99,6 +103,9 @@ terminals = sa.Table(
     _needed("acquirer", Text),
     _needed("currencies", Texts),
     _needed("two_stage", Flag),
+    _needed("accept_attempted", Flag),
+    _needed("accept_not_enrolled", Flag),
+    _needed("accept_unavailable", Flag),
     _needed("attempts_max", Integer),
     _needed("round_minutes", Integer),
     _needed("link_hosts", Texts),
@@ -228,7 +235,8 @@ payments = sa.Table(
     _needed("approval_code", Text),
     _needed("reason_code", Integer),
     _needed("eci", Text),
-    _needed("is_authenticated", Flag),
+    Column("trans_status", Choice(TransStatus)),
+    _needed("trans_status_reason", Text),
     _needed("ip", Text),
     _needed("card_id", Id),
     Column("hold_expires_at", Instant),
@@ -245,6 +253,42 @@ Index("payments_order", payments.c.order_id)
 _partial("payments_hold", payments.c.hold_expires_at, where=payments.c.hold_expires_at.is_not(None))
 _partial("payments_open", payments.c.order_id, where=one_of(payments.c.status, OPEN_STATUSES), unique=True)
 _partial("payments_successful", payments.c.round_id, where=one_of(payments.c.status, SUCCESSFUL_STATUSES), unique=True)
+
+authentications = sa.Table(
+    "authentications",
+    metadata,
+    _key("payment_id", Id),
+    _needed("order_id", Id),
+    _needed("page_hash", LargeBinary),
+    _needed("step", Choice(AuthenticationStep)),
+    _needed("url", Text),
+    _needed("data", Text),
+    _needed("reference", Text),
+    _needed("window", Choice(ChallengeWindow)),
+    _needed("return_nonce", Text),
+    Column("deadline_at", Instant),
+    _needed("created_at", Instant),
+)
+_partial("authentications_due", authentications.c.deadline_at, where=authentications.c.deadline_at.is_not(None))
+
+sealed_cards = sa.Table(
+    "sealed_cards",
+    metadata,
+    _key("payment_id", Id),
+    _needed("order_id", Id),
+    _needed("key_name", Text),
+    Column("sealed", LargeBinary),
+    _needed("expires_at", Instant),
+)
+Index("sealed_cards_expiry", sealed_cards.c.expires_at)
+
+card_keys = sa.Table(
+    "card_keys",
+    metadata,
+    _key("name", Text),
+    _needed("sealed", LargeBinary),
+    _needed("expires_at", Instant),
+)
 
 operations = sa.Table(
     "operations",
@@ -391,12 +435,16 @@ tolem_schema = Schema(
             "approval_code",
             "reason_code",
             "eci",
-            "is_authenticated",
+            "trans_status",
+            "trans_status_reason",
             "hold_expires_at",
             "is_hold_expired",
             "updated_at",
         ),
     ),
+    Mapped(authentications, PendingAuthentication, mutable=("step", "url", "data", "reference", "deadline_at")),
+    Mapped(sealed_cards, SealedCard, mutable=("sealed", "expires_at")),
+    Mapped(card_keys, CardKey),
     Mapped(
         operations,
         Operation,
@@ -428,6 +476,8 @@ tolem_schema = Schema(
         Pointer(Page, "order_id", PageWithOrder),
         Pointer(RequestKey, "order_id", RequestKeyWithOrder),
         Pointer(Message, "order_id", MessageWithOrder),
+        Pointer(PendingAuthentication, "order_id", PendingWithOrder),
+        Pointer(SealedCard, "order_id", SealedCardWithOrder),
     ),
     name="tolem",
 )

@@ -15,12 +15,15 @@ from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, OPEN_STATUSES, Op
 from tolem.storage.columns import EPOCH, Id, Instant
 from tolem.storage.schema import (
     access_tokens,
+    authentications,
+    card_keys,
     one_of,
     operations,
     orders,
     pages,
     payments,
     request_keys,
+    sealed_cards,
 )
 from tolem.storage.store import Store
 
@@ -53,9 +56,16 @@ async def due_holds(store: Store, *, now: datetime, limit: int, after: DueHold |
     return [DueHold(*row) for row in found]
 
 
-async def purge_tokens_pages(store: Store, *, before: datetime, limit: int) -> int:
-    """Deletes access tokens, pages and idempotency keys that expired before an instant, at most `limit` of each."""
+async def due_authentications(store: Store, *, now: datetime, limit: int) -> list[UUID]:
+    """Ids of payments whose payers are with the issuer for too long, longest overdue first."""
+    return [row[0] for row in await store.select(_DUE_AUTHENTICATIONS, now=now, limit=limit)]
+
+
+async def purge_expired(store: Store, *, before: datetime, real_before: datetime, limit: int) -> int:
+    """Deletes access tokens, pages, idempotency keys and sealed cards that expired before an instant (business time),
+    and card keys that did (real time), at most `limit` of each."""
     purged = [await store.sweep(purge, before=before, limit=limit) for purge in _PURGES]
+    purged.append(await store.sweep(_PURGE_KEYS, before=real_before, limit=limit))
     return sum(len(rows) for rows in purged)
 
 
@@ -87,15 +97,16 @@ def _claim_operations() -> sa.Executable:
 
 
 def _purge(table: sa.Table) -> sa.Executable:
+    (key,) = table.primary_key.columns
     expired = (
-        sa.select(table.c.hash)
+        sa.select(key)
         .where(table.c.expires_at < _instant("before"))
         .order_by(table.c.expires_at)
         .limit(_number("limit"))
         .with_for_update(skip_locked=True)
         .cte("expired")
     )
-    return table.delete().where(table.c.hash.in_(sa.select(expired.c.hash))).returning(table.c.hash)
+    return table.delete().where(key.in_(sa.select(expired.c[key.name]))).returning(key)
 
 
 def is_open_round() -> sa.ColumnElement[bool]:
@@ -127,4 +138,11 @@ _DUE_HOLDS = (
     .order_by(payments.c.hold_expires_at, payments.c.id)
     .limit(_number("limit"))
 )
-_PURGES = tuple(_purge(table) for table in (access_tokens, pages, request_keys))
+_DUE_AUTHENTICATIONS = (
+    sa.select(authentications.c.payment_id)
+    .where(authentications.c.deadline_at <= _instant("now"))
+    .order_by(authentications.c.deadline_at)
+    .limit(_number("limit"))
+)
+_PURGES = tuple(_purge(table) for table in (access_tokens, pages, request_keys, sealed_cards))
+_PURGE_KEYS = _purge(card_keys)

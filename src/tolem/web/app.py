@@ -20,6 +20,7 @@ from tolem.web.checkout import PAGE_PREFIX, PageEndpoint, PayformEndpoint, html,
 from tolem.web.http import Disconnected, Request, Response, json_response
 from tolem.web.oauth import CORS, TokenEndpoint
 from tolem.web.pages import Pages
+from tolem.web.return_address import RETURN_PREFIX, ReturnEndpoint
 
 TOKEN_PATHS = ("/epay2/oauth2/token", "/oauth2/token")
 PAYFORM_PATHS = ("/payform", "/payform/", "/redesign-payform", "/redesign-payform/")
@@ -43,11 +44,18 @@ class Edge:
     """The application that uvicorn serves."""
 
     def __init__(
-        self, tokens: TokenEndpoint, payform: PayformEndpoint, page: PageEndpoint, pages: Pages, rest: ASGIApp
+        self,
+        tokens: TokenEndpoint,
+        payform: PayformEndpoint,
+        page: PageEndpoint,
+        returns: ReturnEndpoint,
+        pages: Pages,
+        rest: ASGIApp,
     ) -> None:
         self._exact = dict.fromkeys(TOKEN_PATHS, _route("token", tokens, is_for_payers=False))
         self._exact |= dict.fromkeys(PAYFORM_PATHS, _route("payform", payform, is_for_payers=True))
         self._page = _route("page", page, is_for_payers=True)
+        self._return = _route("3ds", returns, is_for_payers=True)
         self._pages = pages
         self._rest = rest
 
@@ -61,10 +69,13 @@ class Edge:
             scope = {**scope, "path": path, "raw_path": path.encode()}
         route = self._exact.get(scope["path"])
         if route is None:
-            if not scope["path"].startswith(PAGE_PREFIX):
+            if scope["path"].startswith(PAGE_PREFIX):
+                route = self._page
+            elif scope["path"].startswith(RETURN_PREFIX):
+                route = self._return
+            else:
                 await self._rest(scope, receive, send)
                 return
-            route = self._page
         started = time.perf_counter()
         request = Request(scope, receive)
         try:

@@ -13,7 +13,9 @@ import msgspec
 STATIC = Path(__file__).parent / "static"
 CONTENT_TYPES = {
     "tolem.css": b"text/css; charset=utf-8",
+    "challenge.css": b"text/css; charset=utf-8",
     "page.js": b"text/javascript; charset=utf-8",
+    "challenge.js": b"text/javascript; charset=utf-8",
     "sandbox.css": b"text/css; charset=utf-8",
     "sandbox.js": b"text/javascript; charset=utf-8",
     "icon.svg": b"image/svg+xml",

@@ -4,6 +4,7 @@ The page's address is the permission to pay: it is never logged. Forms are taken
 with a redirect to the page, which shows the order's true state; so Back, reload and double click are harmless.
 """
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,10 +13,14 @@ from tolem.domain.card import CardField, InvalidCard
 from tolem.domain.errors import Overloaded, Refusal, Refused
 from tolem.domain.payment import Payment
 from tolem.flows import rounds
+from tolem.flows.authorization import PATIENCE_SECONDS
 from tolem.flows.checkout import Checkout, OpenedPage
 from tolem.flows.rounds import PageState
+from tolem.flows.way_back import WayBack
 from tolem.telemetry import log
-from tolem.web.headers import security_headers
+from tolem.web.browser import FIELD, read_browser
+from tolem.web.challenge_pages import ChallengePages, origins
+from tolem.web.headers import SELF, security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
 from tolem.web.pages import Pages, PageView
 from tolem.wire.pay_object import FLAGS, PayObjectError, parse_address, parse_posted
@@ -67,15 +72,28 @@ class PayformEndpoint:
 
 
 class PageEndpoint:
-    """One opened payment page: its states, the card form, leaving."""
+    """One opened payment page: its states, the card form, the issuer's challenge, leaving."""
 
-    def __init__(self, checkout: Checkout, pages: Pages, public_origin: str) -> None:
+    def __init__(
+        self,
+        checkout: Checkout,
+        pages: Pages,
+        challenge_pages: ChallengePages,
+        way_back: WayBack,
+        public_origin: str,
+        return_prefix: str,
+    ) -> None:
+        """`return_prefix`: path of the addresses to which issuers send browsers back (return_address.py)."""
         self._checkout = checkout
         self._pages = pages
+        self._challenge_pages = challenge_pages
+        self._way_back = way_back
         self._public_origin = public_origin
+        self._return_prefix = return_prefix
+        self._posts = {"": self._pay, "leave": self._leave, "device": self._identify, "abandon": self._abandon}
 
     async def __call__(self, request: Request) -> Response:
-        """`/pay/{id}`, `/pay/{id}/state`, `/pay/{id}/leave`."""
+        """`/pay/{id}`, `/pay/{id}/state`, and what its forms post to: `leave`, `device`, `abandon`."""
         page_id, _, action = request.scope["path"][len(PAGE_PREFIX) :].partition("/")
         if request.method in ("GET", "HEAD"):
             if action == "":
@@ -83,23 +101,30 @@ class PageEndpoint:
             if action == "state":
                 return await self._tell_state(page_id)
         elif request.method == "POST":
-            if action in ("", "leave"):
+            handle = self._posts.get(action)
+            if handle is not None:
                 if not self._is_own_origin(request):
                     log.info("foreign_form", origin=request.header(b"origin")[:200])
                     return html(403, self._pages.wrong_origin(preferred_language(request)))
-                return await (self._leave(page_id) if action else self._pay(request, page_id))
+                return await handle(request, page_id)
         else:
             return method_not_allowed("GET, POST")
         return self._no_page(request)
 
     async def _show(self, request: Request, page_id: str) -> Response:
-        opened = await self._checkout.view(page_id)
+        opened = await self._checkout.look(page_id, PATIENCE_SECONDS)
         if opened is None or opened.state is PageState.INVALID:
             return self._no_page(request)
-        return html(200, self._pages.page(page_view(opened, page_id)))
+        view, pending = page_view(opened, page_id), opened.pending
+        if pending is None and opened.state is not PageState.CHALLENGE:
+            return html(200, self._pages.page(view))
+        session_data = self._way_back.seal(page_id, pending.return_nonce) if pending else ""
+        issuers = origins(pending) if pending else ()
+        body = self._challenge_pages.page(view, pending, session_data)
+        return html(200, body, form_action_extra=issuers, frame_src=(SELF, *issuers) if issuers else ())
 
     async def _tell_state(self, page_id: str) -> Response:
-        opened = await self._checkout.view(page_id)
+        opened = await self._checkout.look(page_id, 0.0)
         state = opened.state if opened else PageState.INVALID
         return json_response(200 if opened else 404, msgspec.json.encode({"state": state}))
 
@@ -113,7 +138,9 @@ class PageEndpoint:
             return html(status, self._pages.invalid(language, refused.refusal, refused.message))
         typed = {field: fields.get(field, "") for field in CardField}
         try:
-            await self._checkout.pay(page_id, typed, request.address)
+            await self._checkout.pay(
+                page_id, typed, read_browser(request, fields.get(FIELD, "")), self._return_base(request)
+            )
         except Overloaded:  # nothing was stored, so nothing was sent
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
@@ -129,8 +156,24 @@ class PageEndpoint:
             return html(422, self._pages.form(page_view(opened, page_id), invalid.problems, typed))
         return redirect(PAGE_PREFIX + page_id)
 
-    async def _leave(self, page_id: str) -> Response:
+    async def _leave(self, request: Request, page_id: str) -> Response:
         await self._checkout.leave(page_id)
+        return redirect(PAGE_PREFIX + page_id)
+
+    async def _identify(self, request: Request, page_id: str) -> Response:
+        """The issuer has looked at the browser, or the browser waited long enough for it."""
+        try:
+            fields = await request.form(CARD_BODY_MAX)
+        except Refused:  # somebody's own words: as if the time were over
+            fields = {}
+        browser = read_browser(request, fields.get(FIELD, ""))
+        is_done = fields.get("done") == "Y"
+        await self._checkout.identify(page_id, browser, self._return_base(request), is_done=is_done)
+        return redirect(PAGE_PREFIX + page_id)
+
+    async def _abandon(self, request: Request, page_id: str) -> Response:
+        """The payer gives up the challenge and may type another card."""
+        await self._checkout.abandon(page_id)
         return redirect(PAGE_PREFIX + page_id)
 
     def _is_own_origin(self, request: Request) -> bool:
@@ -138,8 +181,13 @@ class PageEndpoint:
         origin = request.header(b"origin")
         if origin == "":
             return request.header(b"sec-fetch-site") in ("", "same-origin", "none")
-        own = self._public_origin or f"{request.scope['scheme']}://{request.header(b'host')}"
-        return origin.lower() == own.lower()
+        return origin.lower() == self._own_origin(request).lower()
+
+    def _own_origin(self, request: Request) -> str:
+        return self._public_origin or f"{request.scope['scheme']}://{request.header(b'host')}"
+
+    def _return_base(self, request: Request) -> str:
+        return self._own_origin(request) + self._return_prefix
 
     def _no_page(self, request: Request) -> Response:
         return html(404, self._pages.invalid(preferred_language(request), Refusal.NOT_FOUND))
@@ -174,9 +222,19 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
     )
 
 
-def html(status: int, body: bytes) -> Response:
-    """A page with its security headers."""
-    return Response(status, _HTML, body)
+def html(
+    status: int,
+    body: bytes,
+    *,
+    form_action_extra: Sequence[str] = (),
+    frame_ancestors: Sequence[str] = (),
+    frame_src: Sequence[str] = (),
+) -> Response:
+    """A page with its security headers; origins as in security_headers."""
+    if not (form_action_extra or frame_ancestors or frame_src):
+        return Response(status, _HTML, body)
+    headers = security_headers(form_action_extra, frame_ancestors, frame_src)
+    return Response(status, [_HTML[0], *headers], body)
 
 
 def method_not_allowed(allowed: str) -> Response:

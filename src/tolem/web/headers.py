@@ -21,19 +21,25 @@ _FIXED = (
 )
 
 
+SELF = "'self'"
+
+
 def security_headers(
-    form_action_extra: Sequence[str] = (), frame_ancestors: Sequence[str] = ()
+    form_action_extra: Sequence[str] = (), frame_ancestors: Sequence[str] = (), frame_src: Sequence[str] = ()
 ) -> list[tuple[bytes, bytes]]:
-    """Headers of an HTML answer. Origins as `https://host:port`: `form_action_extra` may follow a posted form by a
-    redirect, `frame_ancestors` may frame the page (nobody by default). Raises ValueError for what is no origin."""
-    for origin in (*form_action_extra, *frame_ancestors):
-        if not origin.isascii() or not origin.isprintable() or any(char in " ;,'\"" for char in origin):
+    """Headers of an HTML answer. Origins as `https://host:port`, or SELF: `form_action_extra` may be posted to, and
+    may follow a posted form by a redirect; `frame_ancestors` may frame the page, `frame_src` may stand in its frames
+    (nobody by default). Raises ValueError for what is no origin."""
+    for origin in (*form_action_extra, *frame_ancestors, *frame_src):
+        is_plain = origin.isascii() and origin.isprintable() and not any(char in " ;,'\"" for char in origin)
+        if origin != SELF and not is_plain:
             raise ValueError(f"{origin!r} is not an origin")
-    posts_to = " ".join(("'self'", *form_action_extra))
+    posts_to = " ".join((SELF, *form_action_extra))
     framed_by = " ".join(frame_ancestors) or "'none'"
+    frames = f"frame-src {' '.join(frame_src)}; " if frame_src else ""
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        f"form-action {posts_to}; frame-ancestors {framed_by}; base-uri 'none'"
+        f"{frames}form-action {posts_to}; frame-ancestors {framed_by}; base-uri 'none'"
     )
     headers = [(b"content-security-policy", policy.encode()), *_FIXED]
     return headers if frame_ancestors else [*headers, (b"x-frame-options", b"DENY")]

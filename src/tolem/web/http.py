@@ -54,6 +54,14 @@ class Request:
                 return bytes(value).decode("latin-1")
         return ""
 
+    def headers(self, *names: bytes) -> list[str]:
+        """Several at one time, in the order of their names."""
+        found = dict.fromkeys(names, b"")
+        for key, value in self.scope["headers"]:
+            if key in found and not found[key]:
+                found[key] = value
+        return [value.decode("latin-1") for value in found.values()]
+
     def query(self) -> dict[str, str]:
         """Fields of the query string; the last of a name counts. Raises Refused."""
         return _parse_fields(bytes(self.scope["query_string"]))

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import msgspec
 
+from tolem.domain.authentication import RULES
 from tolem.domain.message import MessageKind
 from tolem.domain.money import render_amount
 from tolem.domain.order import Order
@@ -17,8 +18,6 @@ from tolem.wire.reasons import reason_text
 
 KAZAKHSTAN = timezone(timedelta(hours=5))
 """One zone for the whole country, without summer time, since 1 March 2024."""
-
-FULLY_AUTHENTICATED = "F"
 
 OPERATION_CODES = {MessageKind.CAPTURE: "charge", MessageKind.VOID: "cancel", MessageKind.REFUND: "refund"}
 """`code`, and `reason`, of what is told of a payment later."""
@@ -139,7 +138,7 @@ def _payment_body(order: Order, payment: Payment, at: datetime, seed_bodies: boo
         reference=payment.rrn,
         secret_hash=order.secret_hash,
         secure="yes" if payment.is_authenticated else "no",
-        secureDetails=FULLY_AUTHENTICATED if payment.is_authenticated else "",
+        secureDetails=render_secure_details(payment),
         terminal=str(order.terminal_id),
     )
 
@@ -176,6 +175,11 @@ def render_failure(
             terminal=str(order.terminal_id),
         )
     )
+
+
+def render_secure_details(payment: Payment) -> str:
+    """`secureDetails` of an approved payment: `F` fully authenticated, `A` attempted, else empty."""
+    return RULES[payment.trans_status].secure_details if payment.trans_status else ""
 
 
 def render_instant(at: datetime) -> str:

@@ -14,7 +14,7 @@ from tolem.domain.money import render_amount
 from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import OPEN_STATUSES, SUCCESSFUL_STATUSES, Payment, PaymentStatus
 from tolem.wire.names import render_brand, render_language
-from tolem.wire.post_link import FULLY_AUTHENTICATED, render_instant
+from tolem.wire.post_link import render_instant, render_secure_details
 from tolem.wire.reasons import reason_text
 
 
@@ -224,7 +224,7 @@ def _render_payment(order: Order, payment: Payment, status: WireStatus) -> _Tran
         reason=reason,
         reasonCode=reason_code,
         secure=payment.is_authenticated,
-        secureDetails=FULLY_AUTHENTICATED if payment.is_authenticated else "",
+        secureDetails=render_secure_details(payment),
         statusID=STATUS_IDS[status.name],
         statusName=status.name,
         name=order.name or payment.holder,

@@ -22,6 +22,15 @@
   if (main.dataset.page) poll(main.dataset.page, 1000);
   if (byId("cc-number")) form();
 
+  // What 3-D Secure asks of the payer's browser goes along with the card (web/browser.py).
+  document.addEventListener("submit", ({ target }) => {
+    if (!target.elements.browser) return;
+    const { colorDepth: d, width: w, height: h } = screen;
+    const z = new Date().getTimezoneOffset();
+    const j = !!navigator.javaEnabled?.();
+    target.elements.browser.value = JSON.stringify({ d, w, h, z, l: navigator.language, j, x: innerWidth, y: innerHeight });
+  }, true);
+
   function poll(page, wait) {
     setTimeout(async () => {
       try {

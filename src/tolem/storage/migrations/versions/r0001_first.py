@@ -40,6 +40,9 @@ def upgrade() -> None:
         sa.Column("acquirer", sa.Text(), nullable=False),
         sa.Column("currencies", sa.Text(), nullable=False),
         sa.Column("two_stage", Flag(), nullable=False),
+        sa.Column("accept_attempted", Flag(), nullable=False),
+        sa.Column("accept_not_enrolled", Flag(), nullable=False),
+        sa.Column("accept_unavailable", Flag(), nullable=False),
         sa.Column("attempts_max", sa.Integer(), nullable=False),
         sa.Column("round_minutes", sa.Integer(), nullable=False),
         sa.Column("link_hosts", sa.Text(), nullable=False),
@@ -171,7 +174,8 @@ def upgrade() -> None:
         sa.Column("approval_code", sa.Text(), nullable=False),
         sa.Column("reason_code", sa.Integer(), nullable=False),
         sa.Column("eci", sa.Text(), nullable=False),
-        sa.Column("is_authenticated", Flag(), nullable=False),
+        sa.Column("trans_status", sa.Text(), nullable=True),
+        sa.Column("trans_status_reason", sa.Text(), nullable=False),
         sa.Column("ip", sa.Text(), nullable=False),
         sa.Column("card_id", Id(), nullable=False),
         sa.Column("hold_expires_at", Instant(), nullable=True),
@@ -203,6 +207,42 @@ def upgrade() -> None:
         ["round_id"],
         "status IN ('authorized', 'captured', 'voided', 'refunded')",
         unique=True,
+    )
+
+    op.create_table(
+        "authentications",
+        sa.Column("payment_id", Id(), nullable=False),
+        sa.Column("order_id", Id(), nullable=False),
+        sa.Column("page_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("reference", sa.Text(), nullable=False),
+        sa.Column("window", sa.Text(), nullable=False),
+        sa.Column("return_nonce", sa.Text(), nullable=False),
+        sa.Column("deadline_at", Instant(), nullable=True),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("payment_id"),
+    )
+    _create_partial_index("authentications_due", "authentications", ["deadline_at"], "deadline_at IS NOT NULL")
+
+    op.create_table(
+        "sealed_cards",
+        sa.Column("payment_id", Id(), nullable=False),
+        sa.Column("order_id", Id(), nullable=False),
+        sa.Column("key_name", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("payment_id"),
+    )
+    op.create_index("sealed_cards_expiry", "sealed_cards", ["expires_at"])
+
+    op.create_table(
+        "card_keys",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
 
     op.create_table(

@@ -1,0 +1,89 @@
+"""What a payer sees while the issuer makes sure of them. Called by the web edge; does no I/O after its start.
+
+The issuer's page stands in a frame of the payment page; where it will not be framed, or without a script, it takes the
+whole page. Every page here works without its script, and asks the gateway what became of the payment.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tolem.domain.authentication import AuthenticationStep, PendingAuthentication
+from tolem.i18n.formats import format_amount
+from tolem.i18n.translator import Translator
+from tolem.web.assets import load_assets
+from tolem.web.pages import PageView
+from tolem.web.shells import NOTHING, Html, Press, Shell, escape
+
+
+class _Texts(NamedTuple):
+    """Everything of one language."""
+
+    device: Shell
+    challenge: Shell
+    decoupled: Shell
+    elsewhere: Shell
+    returned: Shell
+    returned_nowhere: Shell
+    link: Shell
+
+
+class ChallengePages:
+    """Renders them; one for the life of a process."""
+
+    def __init__(self, translator: Translator, *, sandbox: bool) -> None:
+        self._translator = translator
+        assets = load_assets()
+        press = Press(translator, sandbox=sandbox, asset=lambda name: assets[name].path)
+        self._texts = {
+            language: _Texts(
+                device=press.shell("device.html", language),
+                challenge=press.shell("challenge.html", language),
+                decoupled=press.shell("waiting.html", language, kind="decoupled"),
+                elsewhere=press.shell("waiting.html", language, kind="elsewhere"),
+                returned=press.shell("returned.html", language, has_path=True),
+                returned_nowhere=press.shell("returned.html", language, has_path=False),
+                link=press.shell("challenge_link.html", language),
+            )
+            for language in translator.languages
+        }
+
+    def page(self, view: PageView, pending: PendingAuthentication | None, session_data: str) -> bytes:
+        """What an attempt waits for; None: it waits at another opening of the page. `session_data`: goes to the issuer
+        and comes back from it (threeDSSessionData)."""
+        texts = self._texts[self._translator.choose(view.language)]
+        url = view.return_url if view.return_url.startswith(("https://", "http://")) else ""
+        values = {
+            "state": Html(view.state.value),
+            "shop": escape(view.shop_name),
+            "amount": escape(format_amount(view.amount, view.currency)),
+            "path": escape(view.page_path),
+            "link": texts.link.fill({"url": escape(url)}) if url else NOTHING,
+        }
+        if pending is None:
+            return _encode(texts.elsewhere.fill(values))
+        values |= {
+            "step": Html(pending.step.value),
+            "url": escape(pending.url),
+            "data": escape(pending.data),
+            "session": escape(session_data),
+            "window": Html(pending.window.value),
+        }
+        shell = {AuthenticationStep.DEVICE: texts.device, AuthenticationStep.CHALLENGE: texts.challenge}
+        return _encode(shell.get(pending.step, texts.decoupled).fill(values))
+
+    def returned(self, language: str, path: str, step: AuthenticationStep) -> bytes:
+        """Where the issuer sends the browser back: in a frame it only knocks, else it leads on to `path`; empty: the
+        browser has to find back by itself."""
+        texts = self._texts[self._translator.choose(language)]
+        shell = texts.returned if path else texts.returned_nowhere
+        return _encode(shell.fill({"path": escape(path) if path else NOTHING, "step": Html(step.value)}))
+
+
+def origins(pending: PendingAuthentication) -> Sequence[str]:
+    """Of the access control server: where the page may post, and what its frame may show."""
+    scheme, _, rest = pending.url.partition("://")
+    return (f"{scheme}://{rest.partition('/')[0]}",) if rest else ()
+
+
+def _encode(page: Html) -> bytes:
+    return page.encode("utf-8", "replace")

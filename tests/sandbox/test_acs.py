@@ -1,0 +1,146 @@
+"""The access control server's pages, over ASGI: they speak three languages, and take nothing amiss."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+import pytest
+
+from tests.gateway import Answer, Caller, running_gateway
+from tests.issuer import Issuer, read_form
+from tests.sandbox.test_authenticator import request_with
+from tests.simulation.clock import MovableClock
+from tolem.domain.authentication import ChallengeWindow
+from tolem.i18n.translator import load_translator
+from tolem.sandbox.acs import AcsServer
+from tolem.sandbox.acs_book import AcsBook, AcsEntry
+from tolem.sandbox.authenticator import CReq, MethodData, encode_message
+from tolem.sandbox.cards import build_number
+
+HOST = {"host": "acs.localhost:8700"}
+
+
+class Bank(NamedTuple):
+    """The server, and how it is called."""
+
+    caller: Caller
+    book: AcsBook
+
+    async def begin(self, **changes: object) -> AcsEntry:
+        return await self.book.begin(request_with(build_number(0, "1"), **changes), is_decoupled=False)
+
+    async def post(self, path: str = "/challenge", **fields: str) -> Answer:
+        return await self.caller.form(path, fields, HOST)
+
+
+@pytest.fixture
+async def bank(sqlite_url: str) -> AsyncIterator[Bank]:
+    book = AcsBook(sqlite_url, 7)
+
+    async def gateway(scope: object, receive: object, send: object) -> None:
+        raise AssertionError("it is not asked")
+
+    yield Bank(Caller(AcsServer(gateway, book, MovableClock(), load_translator())), book)
+    await book.close()
+
+
+def creq_of(entry: AcsEntry) -> str:
+    return encode_message(
+        CReq(threeDSServerTransID=entry.key, acsTransID=entry.id, challengeWindowSize=ChallengeWindow.FULL)
+    )
+
+
+def state(page: Answer) -> str:
+    """`data-acs` of a page."""
+    match = re.search(r'<main data-acs="([a-z]+)"', page.text)
+    assert match, page.text
+    return match[1]
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    (("ru", "Подтвердите, что это вы"), ("kk", "Бұл сіз екеніңізді растаңыз"), ("en", "Confirm that it is you")),
+)
+async def test_it_speaks_the_pages_language(bank: Bank, language: str, words: str) -> None:
+    entry = await bank.begin(language=language)
+    page = await bank.post(creq=creq_of(entry))
+    assert (page.status, state(page)) == (200, "challenge")
+    assert f'lang="{language}"' in page.text
+    assert words in page.text
+    assert "800 ₸".replace(" ", "\u00a0") in page.text
+    assert "•••• " in page.text
+    assert entry.masked_pan[:6] not in page.text
+
+
+@pytest.mark.parametrize("window", tuple(ChallengeWindow))
+async def test_it_knows_the_window(bank: Bank, window: ChallengeWindow) -> None:
+    entry = await bank.begin(window=window)
+    assert f'data-window="{window}"' in (await bank.post(creq=creq_of(entry))).text
+
+
+async def test_a_shops_name_is_no_markup(bank: Bank) -> None:
+    page = await bank.post(creq=creq_of(await bank.begin(shop_name='<script>alert("1")</script>')))
+    assert "<script>alert" not in page.text
+
+
+async def test_what_is_no_challenge_is_refused(bank: Bank) -> None:
+    entry, other = await bank.begin(), await bank.begin()
+    decoupled = await bank.book.begin(request_with(build_number(0, "7")), is_decoupled=True)
+    mixed = CReq(threeDSServerTransID=entry.key, acsTransID=other.id, challengeWindowSize=ChallengeWindow.FULL)
+    unknown = CReq(threeDSServerTransID=other.id, acsTransID=other.id, challengeWindowSize=ChallengeWindow.FULL)
+    for creq in ("", "x", "e30", "*" * 99, encode_message(mixed), encode_message(unknown), creq_of(decoupled)):
+        page = await bank.post(creq=creq, code="123456")
+        assert (page.status, state(page)) == (400, "refused")
+    assert (await bank.post()).status == 400
+    assert (await bank.post(creq=creq_of(entry), more="x" * 20_000)).status == 400
+    assert (await bank.caller.call("GET", "/challenge", headers=HOST)).status == 404
+    assert (await bank.caller.call("GET", "/pay/x", headers=HOST)).status == 404
+    found = await bank.book.find(entry.key)
+    assert found == entry
+
+
+async def test_spaces_in_a_code_do_not_matter(bank: Bank) -> None:
+    entry = await bank.begin()
+    assert state(await bank.post(creq=creq_of(entry), code=" 123 456 ")) == "return"
+
+
+async def test_it_gives_back_what_the_page_gave_it(bank: Bank) -> None:
+    entry = await bank.begin()
+    asked = await bank.post(creq=creq_of(entry), threeDSSessionData="s3ss")
+    again = await Issuer(bank.caller).post(read_form(asked, "code")._replace(action="http://acs.localhost/challenge"))
+    assert read_form(again, "code").fields["threeDSSessionData"] == "s3ss"
+    done = await bank.post(**(read_form(again, "code").fields | {"code": "123456"}))
+    form = read_form(done, "cres")
+    assert form.action == entry.return_url
+    assert form.fields["threeDSSessionData"] == "s3ss"
+    without = read_form(await bank.post(creq=creq_of(entry)), "cres")
+    assert set(without.fields) == {"cres"}
+
+
+@pytest.mark.parametrize("url", ("", "javascript:alert(1)", "ftp://x/", "http://a b/", "http://x/;script-src *", "//x"))
+async def test_a_look_goes_back_to_the_web_only(bank: Bank, url: str) -> None:
+    entry = await bank.begin()
+    data = encode_message(MethodData(threeDSServerTransID=entry.key, threeDSMethodNotificationURL=url))
+    assert (await bank.post("/device", threeDSMethodData=data)).status == 400
+
+
+async def test_headers(bank: Bank) -> None:
+    page = await bank.post(creq=creq_of(await bank.begin()))
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "form-action 'self' http://localhost:8700;" in policy
+    assert "frame-ancestors" not in policy  # anybody may frame a bank's page
+    assert "unsafe" not in policy
+    for path, kind in (("/acs.css", "text/css"), ("/acs.js", "text/javascript")):
+        asset = await bank.caller.call("GET", path, headers=HOST)
+        assert (asset.status, asset.headers["content-type"].partition(";")[0]) == (200, kind)
+    assert re.search(r"<[^>]+ (style|on[a-z]+)=|<script>|<style", page.text) is None
+
+
+async def test_the_gateways_own_hosts_are_the_gateways(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url, acs_url="http://bank.test:9000") as gateway:
+        caller = Caller(gateway.app)
+        assert (await caller.call("GET", "/healthz", headers={"host": "localhost:8700"})).status == 200
+        for host in ("acs.localhost:8700", "ACS.localhost", "bank.test:9000"):
+            assert (await caller.call("GET", "/healthz", headers={"host": host})).status == 404
+            assert (await caller.call("GET", "/acs.css", headers={"host": host})).status == 200
