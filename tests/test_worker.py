@@ -26,7 +26,7 @@ class Steps:
             raise result
         return result
 
-    purge = step
+    expire = purge = step
 
     async def run(self) -> None:
         """As the notifier's."""
