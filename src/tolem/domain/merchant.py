@@ -46,6 +46,8 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     """Card attempts in one round."""
     round_minutes: int = 20
     """Deadline of a round, from the first opening of its page."""
+    extension_minutes: int = 10
+    """By how much a payer may extend the deadline, once in a round; 0: not at all."""
     link_hosts: tuple[str, ...] = ()
     """Hosts that a pay object may name for notifications; empty: any in the sandbox, none in production."""
     seed_bodies: bool = False
@@ -54,6 +56,12 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     """A hold that is neither captured nor voided by then is released, by a void that the acquirer confirms."""
     tells: tuple[str, ...] = ()
     """Which of `capture`, `void`, `refund` are told by a notification."""
+    logo: str = ""
+    """Name of the stored Logo that the page shows; empty: none."""
+    colour: str = ""
+    """`#rrggbb`: ground of the order and of the button on the page; empty: tolem's own."""
+    text_colour: str = ""
+    """`#rrggbb`: text on that ground, readable by contrast (domain/appearance)."""
     created_at: datetime
 
 

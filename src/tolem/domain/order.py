@@ -47,6 +47,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """First opening of the round's page; None: never opened, nothing is ever told."""
     deadline_at: datetime | None = None
     """No new attempt after this; set at the first opening."""
+    is_extended: bool = False
+    """True: the payer has taken the one extension of the deadline."""
     has_left: bool = False
     """True: the payer chose to leave without paying."""
     reason_code: int = 0
@@ -110,6 +112,6 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     order_id: UUID
     round_id: UUID
     language: str
-    """The language that this opening asked for, may be empty."""
+    """The language that this opening asked for or its payer chose, may be empty."""
     expires_at: datetime
     """The row is purged after this."""

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from tolem.domain.appearance import Logo
 from tolem.domain.history import MessageWithOrder, OrderHistory, PageWithOrder, RequestKeyWithOrder, TokenWithOrder
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import Message
@@ -48,6 +49,11 @@ def merchant_by_client(client_id: str) -> Key[Merchant]:
 def terminal_by_id(terminal_id: UUID) -> Key[Terminal]:
     """A terminal."""
     return Key(Terminal, ("id",), (terminal_id,))
+
+
+def logo_by_name(name: str) -> Key[Logo]:
+    """A shop's logo."""
+    return Key(Logo, ("name",), (name,))
 
 
 def setting_by_name(name: str) -> Key[Setting]:

@@ -17,6 +17,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Column, Index, Integer, LargeBinary, Text
 
+from tolem.domain.appearance import Logo
 from tolem.domain.card import Brand
 from tolem.domain.history import (
     Event,
@@ -99,12 +100,18 @@ terminals = sa.Table(
     _needed("two_stage", Flag),
     _needed("attempts_max", Integer),
     _needed("round_minutes", Integer),
+    _needed("extension_minutes", Integer),
     _needed("link_hosts", Texts),
     _needed("seed_bodies", Flag),
     _needed("hold_days", Integer),
     _needed("tells", Texts),
+    _needed("logo", Text),
+    _needed("colour", Text),
+    _needed("text_colour", Text),
     _needed("created_at", Instant),
 )
+
+logos = sa.Table("logos", metadata, _key("name", Text), _needed("body", LargeBinary))
 
 orders = sa.Table(
     "orders",
@@ -124,6 +131,7 @@ orders = sa.Table(
     _needed("account_id", Text),
     Column("opened_at", Instant),
     Column("deadline_at", Instant),
+    _needed("is_extended", Flag),
     _needed("has_left", Flag),
     _needed("reason_code", Integer),
     _needed("return_url", Text),
@@ -331,6 +339,7 @@ tolem_schema = Schema(
         unique=("client_id",),
     ),
     Mapped(terminals, Terminal, mutable=_all_but(terminals, "id", "merchant_id", "created_at")),
+    Mapped(logos, Logo),
     Mapped(
         orders,
         Order,
@@ -338,7 +347,7 @@ tolem_schema = Schema(
         unique=("terminal_id", "invoice_id"),
     ),
     Mapped(access_tokens, AccessToken),
-    Mapped(pages, Page),
+    Mapped(pages, Page, mutable=("language",)),
     Mapped(request_keys, RequestKey),
     Mapped(
         payments,
