@@ -15,7 +15,7 @@ from tolem.acquirers.base import Acquirer, AuthenticationRequest, Authenticator
 from tolem.clock import Clock
 from tolem.domain.card import CardField, InvalidCard, parse_card
 from tolem.domain.errors import Refusal, Refused
-from tolem.domain.history import OrderHistory, PageWithOrder, TokenWithOrder
+from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.money import InvalidAmount, parse_amount
 from tolem.domain.order import Order, OrderStatus, Page
@@ -44,6 +44,8 @@ class OpenedPage(NamedTuple):
     page: Page
     history: OrderHistory
     terminal: Terminal
+    now: datetime
+    """Business time of this look."""
 
 
 class PageTerms(NamedTuple):
@@ -89,8 +91,9 @@ class Checkout:
         self._terms: dict[bytes, PageTerms] = {}
         """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
 
-    async def open_page(self, wish: PayObject) -> str:
-        """A pay object → the id of a new page of its order's round. Raises Refused where it contradicts the token."""
+    async def open_page(self, wish: PayObject, browser_language: str = "") -> str:
+        """A pay object → the id of a new page of its order's round. The browser's language counts where the object
+        names none. Raises Refused where the object contradicts the token."""
         for flag, service in FLAGS_NOT_SPOKEN.items():
             if flag in wish.flags:
                 raise Refused(Refusal.NOT_AVAILABLE, f"{service} are not available here", field=flag)
@@ -111,7 +114,7 @@ class Checkout:
                 hash=page_hash,
                 order_id=order.id,
                 round_id=order.round_id,
-                language=wish.language,
+                language=wish.language or browser_language,
                 expires_at=now + PAGE_LIFETIME,
             )
             is_paying = found is not None and found.history is not None and found.history.open_payment() is not None
@@ -137,7 +140,44 @@ class Checkout:
             if len(self._terms) >= TERMS_MAX:
                 self._terms.clear()
             self._terms[found.record.hash] = PageTerms(order.terminal_id, order.amount, order.currency)
-        return OpenedPage(state, found.record, found.history, await self._directory.get_terminal(order.terminal_id))
+        terminal = await self._directory.get_terminal(order.terminal_id)
+        return OpenedPage(state, found.record, found.history, terminal, now)
+
+    async def speak(self, page_id: str, language: str) -> None:
+        """The payer chose `ru`, `kk` or `en` for this page, whatever the shop asked for."""
+
+        def decide(found: PageWithOrder | None) -> Decision[None]:
+            if found is None or found.record.language == language:
+                return Decision(None)
+            return Decision(None, (replace(found.record, language=language),))
+
+        await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
+
+    async def extend(self, page_id: str) -> None:
+        """The payer asks for more time to type; given once in a round."""
+        opened = await self.view(page_id)
+        if opened is None:
+            return
+        terminal, stamp = opened.terminal, self._acquiring.stamp()
+
+        def decide(found: PageWithOrder | None) -> Decision[None]:
+            if found is None or not rounds.is_payable(found, stamp.at):
+                return Decision(None)
+            order = found.history.order
+            if not rounds.can_extend(order, terminal, stamp.at):
+                return Decision(None)
+            detail = f"by {terminal.extension_minutes} minutes, as the payer asked"
+            event = Event(
+                id=stamp.event_id,
+                order_id=order.id,
+                payment_id=None,
+                kind="round_extended",
+                detail=detail,
+                at=stamp.at,
+            )
+            return Decision(None, (rounds.extend(order, terminal, stamp.at), event))
+
+        await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
 
     async def pay(self, page_id: str, typed: Mapping[CardField, str], ip: str) -> PaymentStatus | None:
         """One card attempt: authenticate, reserve, call, record. None: the page is not payable now, it shows why.
