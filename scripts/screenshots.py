@@ -6,25 +6,31 @@ of (a breach of the policy, a failed load, a script's error, a page wider than t
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Literal
+from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 from playwright.sync_api import Browser, sync_playwright
 from scripts.browser import find_browser
 
+from tolem.domain.appearance import parse_logo
 from tolem.domain.card import CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
+from tolem.web.appearance import COLOURS_PREFIX, logo_path, render_colours
 from tolem.web.assets import static_files
+from tolem.web.card_form import BUSY, RETYPE
 from tolem.web.headers import security_headers
-from tolem.web.pages import Pages, PageView
+from tolem.web.pages import Pages
+from tolem.web.view import PageView
 
 OUTPUT = Path(__file__).resolve().parent.parent / "test-output" / "screenshots"
 WIDTHS = {"phone": 360, "desktop": 1280}
@@ -41,8 +47,12 @@ VIEW = PageView(
     attempts_left=3,
     return_url="https://shop.example/return",
     page_path="/pay/sample",
+    now=NOON - timedelta(minutes=12),
     deadline_at=NOON,
+    extension_minutes=10,
 )
+LOGO = parse_logo((Path(__file__).resolve().parent.parent / "docs" / "images" / "logo-sample.png").read_bytes())
+BRANDED = {"logo": LOGO.name, "colour": "#7a1f3d", "text_colour": "#ffffff"}
 TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", at=NOON)
 PROBLEMS = {
     CardField.NUMBER: CardProblem.NUMBER_CHECK,
@@ -59,17 +69,25 @@ def build_samples(pages: Pages, language: str) -> Iterator[tuple[str, bytes]]:
     declined = replace(tried, state=PageState.DECLINED, reason_code=484, attempts_left=2)
     yield "form", pages.form(view)
     yield "form-errors", pages.form(view, PROBLEMS, typed)
-    yield "form-busy", pages.form(view, is_busy=True)
+    yield "form-busy", pages.form(view, notice=BUSY)
+    yield "form-retype", pages.form(view, typed={CardField.EXPIRY: "01/28", CardField.NAME: "AIGERIM"}, notice=RETYPE)
+    yield "form-hurry", pages.form(replace(view, now=NOON - timedelta(seconds=100)))
+    yield "form-branded", pages.form(replace(view, **BRANDED))
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
     yield "declined", pages.form(declined)
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
+    yield "checking-slow", pages.checking(replace(tried, state=PageState.CHECKING, at=None, is_slow=True))
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
+    yield "approved-branded", pages.approved(replace(tried, approval_code="421907", **BRANDED))
+    yield "verified", pages.approved(replace(tried, amount=0, is_verification=True, approval_code="421907"))
     yield "paid", pages.paid(replace(tried, approval_code="421907"))
     yield "failed", pages.failed(replace(tried, reason_code=466))
     yield "cancelled", pages.failed(replace(view, reason_code=476, at=NOON))
     yield "expired", pages.expired(replace(view, return_url=""))
     yield "invalid", pages.invalid(language, Refusal.DIFFERS, "amount: the token says 100 KZT, the object 1 KZT")
-    yield "fault", pages.fault(language, "01936f2a-5c1d")
+    yield "wrong-origin", pages.wrong_origin(language)
+    yield "busy", pages.busy(language, "/pay/sample")
+    yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -82,7 +100,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif body := self.samples.get(self.path):
             self._answer([(b"content-type", b"text/html; charset=utf-8"), *security_headers()], body)
         elif self.path.endswith("/state"):
-            self._answer([(b"content-type", b"application/json")], b'{"state":"checking"}')
+            # Nothing new: every page stays as it is.
+            sample = self.samples[urlsplit(self.headers["referer"]).path]
+            (version,) = re.findall(rb'data-version="([^"]+)"', sample)
+            self._answer([(b"content-type", b"application/json")], b'{"version":"%s"}' % version)
+        elif self.path == logo_path(LOGO.name):
+            self._answer([(b"content-type", LOGO.content_type.encode())], LOGO.body)
+        elif style := render_colours(self.path.removeprefix(COLOURS_PREFIX)):
+            self._answer([(b"content-type", b"text/css")], style)
         else:
             self.send_error(404)
 

@@ -133,6 +133,7 @@ async def open_gateway(
         pages,
         build_public(
             lambda: _readiness(store, clock),
+            directory,
             config.sandbox_password,
             api_routes(access, Statuses(store, access), operations),
         ),

@@ -12,7 +12,8 @@ from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
 from tolem.web.assets import static_files
 from tolem.web.headers import security_headers
-from tolem.web.pages import Pages, PageView
+from tolem.web.pages import Pages
+from tolem.web.view import PageView
 
 ORIGIN = "http://tolem.localhost"
 PAGES = Pages(load_translator(), sandbox=True)

@@ -16,6 +16,8 @@ CATALOGUES = Path(__file__).parent
 DOMAIN = "tolem"
 DEFAULT_LANGUAGE = "ru"
 """For a payer whose language is not known, and for one without a catalogue."""
+LANGUAGE_NAMES = {"kk": "Қазақша", "ru": "Русский", "en": "English"}
+"""Each as its speakers write it."""
 
 
 def mark(msgid: str) -> str:

@@ -14,10 +14,13 @@ from tolem.domain.payment import Payment
 from tolem.flows import rounds
 from tolem.flows.checkout import Checkout, OpenedPage
 from tolem.flows.rounds import PageState
+from tolem.i18n.translator import LANGUAGE_NAMES
 from tolem.telemetry import log
+from tolem.web.card_form import BUSY, RETYPE
 from tolem.web.headers import security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
-from tolem.web.pages import Pages, PageView
+from tolem.web.pages import Pages
+from tolem.web.view import PageStatus, PageView
 from tolem.wire.pay_object import FLAGS, PayObjectError, parse_address, parse_posted
 
 PAYFORM_BODY_MAX = 64 * 1024
@@ -26,7 +29,7 @@ CARD_BODY_MAX = 8 * 1024
 PAGE_PREFIX = "/pay/"
 
 _RETURN_TO_SUCCESS = (PageState.APPROVED, PageState.PAID)
-_HTML = [(b"content-type", b"text/html; charset=utf-8"), *security_headers()]
+_HTML = [(b"content-type", b"text/html; charset=utf-8"), (b"vary", b"accept-encoding"), *security_headers()]
 
 
 class PayformEndpoint:
@@ -38,6 +41,7 @@ class PayformEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """POST of tolem's own library, GET of the bank's and its old copies. A refusal is a page that says why."""
+        language = ""
         try:
             if request.method == "POST":
                 fields = await request.form(PAYFORM_BODY_MAX)
@@ -47,21 +51,22 @@ class PayformEndpoint:
                 wish = parse_address(fields.get("params", ""), _flags(fields))
             else:
                 return method_not_allowed("GET, POST")
-            page_id = await self._checkout.open_page(wish)
+            language = wish.language
+            page_id = await self._checkout.open_page(wish, preferred_language(request))
         except PayObjectError as error:
-            refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
-            return self._refuse(request, refused, "")
+            return self._refuse(request, Refused(Refusal.INVALID_REQUEST, str(error), error.field), language)
         except Refused as refused:
-            return self._refuse(request, refused, "")
+            return self._refuse(request, refused, language)
         return redirect(PAGE_PREFIX + page_id)
 
     def _refuse(self, request: Request, refused: Refused, language: str) -> Response:
         log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.message)
         language = language or preferred_language(request)
+        shop = _referring_origin(request)
         if refused.refusal is Refusal.NOT_AVAILABLE:
-            return html(501, self._pages.not_available(language, refused.message))
+            return html(501, self._pages.not_available(language, refused.message, shop))
         status = 413 if isinstance(refused, BodyTooLarge) else 400
-        return html(status, self._pages.invalid(language, refused.refusal, refused.message))
+        return html(status, self._pages.invalid(language, refused.refusal, refused.message, shop))
 
 
 class PageEndpoint:
@@ -71,9 +76,10 @@ class PageEndpoint:
         self._checkout = checkout
         self._pages = pages
         self._public_origin = public_origin
+        self._posts = {"": self._pay, "leave": self._leave, "language": self._speak, "extend": self._extend}
 
     async def __call__(self, request: Request) -> Response:
-        """`/pay/{id}`, `/pay/{id}/state`, `/pay/{id}/leave`."""
+        """`/pay/{id}`, `/pay/{id}/state`, and what its buttons post to: `leave`, `language`, `extend`."""
         page_id, _, action = request.scope["path"][len(PAGE_PREFIX) :].partition("/")
         if request.method in ("GET", "HEAD"):
             if action == "":
@@ -81,35 +87,37 @@ class PageEndpoint:
             if action == "state":
                 return await self._tell_state(page_id)
         elif request.method == "POST":
-            if action in ("", "leave"):
+            handle = self._posts.get(action)
+            if handle is not None:
                 if not self._is_own_origin(request):
                     log.info("foreign_form", origin=request.header(b"origin")[:200])
                     return html(403, self._pages.wrong_origin(preferred_language(request)))
-                return await (self._leave(page_id) if action else self._pay(request, page_id))
+                return await handle(request, page_id)
         else:
             return method_not_allowed("GET, POST")
         return self._no_page(request)
 
     async def _show(self, request: Request, page_id: str) -> Response:
         opened = await self._checkout.view(page_id)
-        if opened is None or opened.state is PageState.INVALID:
+        if opened is None:
             return self._no_page(request)
-        return html(200, self._pages.page(page_view(opened, page_id)))
+        view = page_view(opened, page_id)
+        if view.state is PageState.INVALID:
+            return html(404, self._pages.invalid(view.language, Refusal.NOT_FOUND, return_url=view.return_url))
+        return html(200, self._pages.page(view))
 
     async def _tell_state(self, page_id: str) -> Response:
         opened = await self._checkout.view(page_id)
-        state = opened.state if opened else PageState.INVALID
-        return json_response(200 if opened else 404, msgspec.json.encode({"state": state}))
+        if opened is None:
+            return json_response(404, msgspec.json.encode(PageStatus(PageState.INVALID, PageState.INVALID.value)))
+        view = page_view(opened, page_id)
+        return json_response(200, msgspec.json.encode(PageStatus(view.state, view.version, view.seconds_left)))
 
     async def _pay(self, request: Request, page_id: str) -> Response:
-        try:
-            fields = await request.form(CARD_BODY_MAX)
-        except Refused as refused:
-            log.info("form_refused", reason=refused.message)
-            status = 413 if isinstance(refused, BodyTooLarge) else 400
-            language = preferred_language(request)
-            return html(status, self._pages.invalid(language, refused.refusal, refused.message))
-        typed = {field: fields.get(field, "") for field in CardField}
+        fields = await self._read_form(request)
+        if isinstance(fields, Response):
+            return fields
+        typed = _typed(fields)
         try:
             await self._checkout.pay(page_id, typed, request.address)
         except Overloaded:  # nothing was stored, so nothing was sent
@@ -117,7 +125,7 @@ class PageEndpoint:
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
                 return redirect(PAGE_PREFIX + page_id)
             log.warning("overloaded", route="page")
-            return html(503, self._pages.form(page_view(opened, page_id), typed=typed, is_busy=True))
+            return html(503, self._pages.form(page_view(opened, page_id), typed=typed, notice=BUSY))
         except InvalidCard as invalid:
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
@@ -127,9 +135,43 @@ class PageEndpoint:
             return html(422, self._pages.form(page_view(opened, page_id), invalid.problems, typed))
         return redirect(PAGE_PREFIX + page_id)
 
-    async def _leave(self, page_id: str) -> Response:
+    async def _leave(self, request: Request, page_id: str) -> Response:
         await self._checkout.leave(page_id)
         return redirect(PAGE_PREFIX + page_id)
+
+    async def _speak(self, request: Request, page_id: str) -> Response:
+        fields = await self._read_form(request)
+        if isinstance(fields, Response):
+            return fields
+        if fields.get("language") in LANGUAGE_NAMES:
+            await self._checkout.speak(page_id, fields["language"])
+        return await self._show_again(page_id, fields)
+
+    async def _extend(self, request: Request, page_id: str) -> Response:
+        fields = await self._read_form(request)
+        if isinstance(fields, Response):
+            return fields
+        await self._checkout.extend(page_id)
+        return await self._show_again(page_id, fields)
+
+    async def _show_again(self, page_id: str, fields: dict[str, str]) -> Response:
+        """The page after a button that sent the card form along, because there is no script: what may come back into
+        the form does. Otherwise a redirect to the page, as always."""
+        typed = _typed(fields)
+        opened = await self._checkout.view(page_id) if any(typed.values()) else None
+        if opened is None or opened.state not in rounds.PAYABLE_STATES:
+            return redirect(PAGE_PREFIX + page_id)
+        notice = RETYPE if typed[CardField.NUMBER] or typed[CardField.CVC] else ""
+        return html(200, self._pages.form(page_view(opened, page_id), typed=typed, notice=notice))
+
+    async def _read_form(self, request: Request) -> dict[str, str] | Response:
+        try:
+            return await request.form(CARD_BODY_MAX)
+        except Refused as refused:
+            log.info("form_refused", reason=refused.message)
+            status = 413 if isinstance(refused, BodyTooLarge) else 400
+            language = preferred_language(request)
+            return html(status, self._pages.invalid(language, refused.refusal, refused.message))
 
     def _is_own_origin(self, request: Request) -> bool:
         """A browser names the page that posts; what names none is no browser, and has the address all the same."""
@@ -145,19 +187,22 @@ class PageEndpoint:
 
 def page_view(opened: OpenedPage, page_id: str) -> PageView:
     """What the payer may see of an order."""
-    order = opened.history.order
+    order, terminal = opened.history.order, opened.terminal
     payment = _shown_payment(opened)
     is_success = opened.state in _RETURN_TO_SUCCESS
     return_url = order.return_url if is_success else order.failure_return_url or order.return_url
     return PageView(
         language=opened.page.language or order.language,
-        shop_name=opened.terminal.name,
+        shop_name=terminal.name,
+        logo=terminal.logo,
+        colour=terminal.colour,
+        text_colour=terminal.text_colour,
         amount=order.amount,
         currency=order.currency,
         invoice_id=order.invoice_id,
         description=order.description,
         state=opened.state,
-        attempts_left=rounds.attempts_left(opened.history, opened.terminal),
+        attempts_left=rounds.attempts_left(opened.history, terminal),
         masked_pan=payment.masked_pan if payment else "",
         brand=payment.brand if payment else "",
         rrn=payment.rrn if payment else "",
@@ -167,8 +212,11 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         return_url=return_url,
         auto_return=order.auto_return or order.has_left,
         is_verification=order.is_verification,
+        is_slow=rounds.is_slow(opened.history, opened.now),
         page_path=PAGE_PREFIX + page_id,
+        now=opened.now,
         deadline_at=order.deadline_at,
+        extension_minutes=terminal.extension_minutes if rounds.can_extend(order, terminal, opened.now) else 0,
     )
 
 
@@ -190,7 +238,7 @@ def preferred_language(request: Request) -> str:
     """The browser's first language that the page may speak; for pages that belong to no order."""
     for part in request.header(b"accept-language").lower().split(",")[:8]:
         tag = part.partition(";")[0].strip()[:2]
-        if tag in ("ru", "kk", "en"):
+        if tag in LANGUAGE_NAMES:
             return tag
     return ""
 
@@ -199,6 +247,24 @@ def origin_of(url: str) -> str:
     """`https://host[:port]` of the public address, as browsers write an origin; empty for empty."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower() if url else ""
+
+
+def page_path_of(request: Request) -> str:
+    """The path of the payment page that a request belongs to, empty if it belongs to none."""
+    path: str = request.scope["path"]
+    page_id = path[len(PAGE_PREFIX) :].partition("/")[0] if path.startswith(PAGE_PREFIX) else ""
+    return PAGE_PREFIX + page_id if page_id else ""
+
+
+def _referring_origin(request: Request) -> str:
+    """Where the payer came from, as the browser says: the shop, for a page that belongs to no order. Never an address
+    out of the object, which anybody may have made."""
+    parts = urlsplit(request.header(b"referer"))
+    return f"{parts.scheme}://{parts.netloc}/" if parts.scheme in ("https", "http") and parts.netloc else ""
+
+
+def _typed(fields: dict[str, str]) -> dict[CardField, str]:
+    return {field: fields.get(field, "") for field in CardField}
 
 
 def _flags(fields: dict[str, str]) -> dict[str, str]:

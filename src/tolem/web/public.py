@@ -14,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tolem.flows.directory import Directory
 from tolem.telemetry import faults_total, log, render_metrics
 from tolem.web.app import new_incident, render_fault
+from tolem.web.appearance import COLOURS_PREFIX, LOGO_PREFIX, render_colours
 from tolem.web.assets import static_files
 
 LIBRARY = Path(__file__).parent / "static" / "payment-api.js"
@@ -31,7 +33,10 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 def build_public(
-    readiness: Callable[[], Awaitable[Readiness]], metrics_password: str, routes: Sequence[Route] = ()
+    readiness: Callable[[], Awaitable[Readiness]],
+    directory: Directory,
+    metrics_password: str,
+    routes: Sequence[Route] = (),
 ) -> Starlette:
     """The Starlette application behind the hot paths. `metrics_password`: empty, or what /metrics asks for; `routes`:
     the merchant API's."""
@@ -49,6 +54,14 @@ def build_public(
         response = Response(asset.gzipped if gzipped else asset.body)
         response.raw_headers = asset.headers(gzipped=gzipped)
         return response
+
+    async def serve_logo(request: Request) -> Response:
+        logo = await directory.find_logo(request.path_params["name"])
+        return _keep_for_ever(logo.body, logo.content_type) if logo else _not_found(request)
+
+    async def serve_colours(request: Request) -> Response:
+        body = render_colours(request.path_params["name"])
+        return _keep_for_ever(body, "text/css; charset=utf-8") if body else _not_found(request)
 
     async def health(request: Request) -> Response:
         return Response(b'{"status":"ok"}', media_type="application/json")
@@ -82,6 +95,8 @@ def build_public(
             *routes,
             *(Route(path, serve_library) for path in LIBRARY_PATHS),
             Route("/static/{name}", serve_static),
+            Route(LOGO_PREFIX + "{name}", serve_logo),
+            Route(COLOURS_PREFIX + "{name}", serve_colours),
             Route("/healthz", health),
             Route("/readyz", ready),
             Route("/metrics", metrics),
@@ -115,6 +130,16 @@ class _Library:
         return Response(
             self._gzipped if gzipped else self._body, headers=headers, media_type="text/javascript; charset=utf-8"
         )
+
+
+def _keep_for_ever(body: bytes, media_type: str) -> Response:
+    """What is named by its content. Opened alone, by its address, it may do nothing."""
+    headers = {
+        "cache-control": "public, max-age=31536000, immutable",
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+    }
+    return Response(body, headers=headers, media_type=media_type)
 
 
 def _not_found(request: Request) -> Response:
