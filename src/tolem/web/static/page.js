@@ -363,7 +363,7 @@
     const typed = expiry.value;
     if (how.startsWith("delete") || expiry.selectionStart !== typed.length || /^20\d\d[-/. ]/.test(typed)) return;
     const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(\d\d)(\d*)\s*$/.exec(typed);
-    if (parts && parts[1] > 12 && parts[1] < 20) expiry.value = "01/" + parts[1][1] + parts[2];
+    if (/^1[3-9]$/.test(typed)) expiry.value = "01/" + typed[1];
     else if (parts) expiry.value = parts[1].padStart(2, "0") + "/" + parts[2].replace(/^20(?=\d\d$)/, "").slice(0, 4);
     else if (/^[2-9]$/.test(typed)) expiry.value = "0" + typed + "/";
   }
