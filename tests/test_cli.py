@@ -117,6 +117,12 @@ def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
         "terminal", "set", terminal["id"], "--attempts-max", "99", *where, cwd=tmp_path, status=1
     )
     set_terminal = ("terminal", "set", terminal["id"], "--json", *where)
+    framed = json.loads(
+        run(*set_terminal, "--frame-host", "Shop.example", "--frame-host", "m.shop.example:8443", cwd=tmp_path)
+    )
+    assert framed["frame_hosts"] == ["shop.example", "m.shop.example:8443"]
+    assert "without scheme" in run(*set_terminal, "--frame-host", "https://shop.example", cwd=tmp_path, status=1)
+    assert json.loads(run(*set_terminal, "--no-frame-hosts", cwd=tmp_path))["frame_hosts"] == []
     (tmp_path / "logo.png").write_bytes(build_png())
     shown = json.loads(run(*set_terminal, "--logo", "logo.png", "--colour", "#FFD700", cwd=tmp_path))
     assert (shown["logo"][-4:], shown["colour"], shown["text_colour"]) == (".png", "#ffd700", "#000000")

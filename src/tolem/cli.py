@@ -188,6 +188,10 @@ def _terminal_options(command: F) -> F:
             ),
             click.option("--link-host", "link_hosts", multiple=True, help="Host that a pay object may notify."),
             click.option("--no-link-hosts", is_flag=True, help="Empty that list again: any host, in the sandbox."),
+            click.option(
+                "--frame-host", "frame_hosts", multiple=True, help="Host[:port] that may show the page in a frame."
+            ),
+            click.option("--no-frame-hosts", is_flag=True, help="Empty that list again: any host, in the sandbox."),
             click.option("--hold-days", type=int, help="Days after which a hold is released. [default: 7]"),
             click.option("--tell", "tells", multiple=True, help="Notify of: capture, void, refund. May be repeated."),
             click.option(
@@ -210,8 +214,13 @@ def _terminal_options(command: F) -> F:
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Options that were not given are None, lists that were not given are empty."""
-    emptied: dict[str, Any] = {"link_hosts": (), "logo": b"", "colour": ""}
-    flags = {"no_link_hosts": "link_hosts", "no_logo": "logo", "no_colours": "colour"}
+    emptied: dict[str, Any] = {"link_hosts": (), "frame_hosts": (), "logo": b"", "colour": ""}
+    flags = {
+        "no_link_hosts": "link_hosts",
+        "no_frame_hosts": "frame_hosts",
+        "no_logo": "logo",
+        "no_colours": "colour",
+    }
     emptied = {name: emptied[name] for flag, name in flags.items() if given.pop(flag)}
     settings = {name: value if value != () else None for name, value in given.items()}
     if settings["logo"]:

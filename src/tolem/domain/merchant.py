@@ -50,6 +50,9 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     """By how much a payer may extend the deadline, once in a round; 0: not at all."""
     link_hosts: tuple[str, ...] = ()
     """Hosts that a pay object may name for notifications; empty: any in the sandbox, none in production."""
+    frame_hosts: tuple[str, ...] = ()
+    """Hosts (`shop.example:8443`) whose pages may show the payment page in a frame; empty: any in the sandbox, none in
+    production (domain/frame)."""
     seed_bodies: bool = False
     """True: notification bodies have exactly the fields of the bank's sample."""
     hold_days: int = 7

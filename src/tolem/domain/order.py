@@ -113,5 +113,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     round_id: UUID
     language: str
     """The language that this opening asked for or its payer chose, may be empty."""
+    frame_origin: str = ""
+    """Origin of the shop's page that shows this one in a frame; empty: none does."""
     expires_at: datetime
     """The row is purged after this."""

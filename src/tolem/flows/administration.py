@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from tolem.clock import Clock
 from tolem.domain.appearance import InvalidAppearance, Logo, parse_colours, parse_logo
 from tolem.domain.errors import Refusal, Refused
+from tolem.domain.frame import InvalidFrameHost, parse_frame_host
 from tolem.domain.merchant import SECRET_LENGTH_MIN, Merchant, Terminal, hash_secret
 from tolem.domain.money import InvalidAmount, parse_currency
 from tolem.ids import Ids
@@ -183,6 +184,11 @@ def _check_settings(settings: dict[str, Any], colour: str) -> dict[str, Any]:
     for host in wanted.get("link_hosts", ()):
         if not _HOST.fullmatch(host):
             raise _invalid(f"link host {host!r}: a host name in lower case, without scheme, port or path", "link_hosts")
+    if "frame_hosts" in wanted:
+        try:
+            wanted["frame_hosts"] = tuple(dict.fromkeys(parse_frame_host(host) for host in wanted["frame_hosts"]))
+        except InvalidFrameHost as error:
+            raise _invalid(str(error), "frame_hosts") from error
     _check_range(wanted, "attempts_max", 1, ATTEMPTS_MAX)
     _check_range(wanted, "round_minutes", 1, ROUND_MINUTES_MAX)
     _check_range(wanted, "extension_minutes", 0, EXTENSION_MINUTES_MAX)

@@ -102,6 +102,7 @@ terminals = sa.Table(
     _needed("round_minutes", Integer),
     _needed("extension_minutes", Integer),
     _needed("link_hosts", Texts),
+    _needed("frame_hosts", Texts),
     _needed("seed_bodies", Flag),
     _needed("hold_days", Integer),
     _needed("tells", Texts),
@@ -177,6 +178,7 @@ pages = sa.Table(
     _needed("order_id", Id),
     _needed("round_id", Id),
     _needed("language", Text),
+    _needed("frame_origin", Text),
     _needed("expires_at", Instant),
     sqlite_with_rowid=False,
 )
