@@ -1,5 +1,5 @@
-"""page.js in a real browser: typing a card, what it says of mistakes, sending once, changing the language, running out of
-time, losing the connection. Routes stand for the gateway."""
+"""page.js in a real browser: typing a card, what it says of mistakes, sending once, changing the language, running out
+of time, losing the connection. Routes stand for the gateway."""
 
 import asyncio
 import re
