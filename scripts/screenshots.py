@@ -72,6 +72,7 @@ def build_samples(pages: Pages, language: str) -> Iterator[tuple[str, bytes]]:
     yield "form-busy", pages.form(view, notice=BUSY)
     yield "form-retype", pages.form(view, typed={CardField.EXPIRY: "01/28", CardField.NAME: "AIGERIM"}, notice=RETYPE)
     yield "form-hurry", pages.form(replace(view, now=NOON - timedelta(seconds=100)))
+    yield "form-lost", pages.form(view)
     yield "form-branded", pages.form(replace(view, **BRANDED))
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
     yield "declined", pages.form(declined)
@@ -88,6 +89,14 @@ def build_samples(pages: Pages, language: str) -> Iterator[tuple[str, bytes]]:
     yield "wrong-origin", pages.wrong_origin(language)
     yield "busy", pages.busy(language, "/pay/sample")
     yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
+
+
+# As page.js does when the connection breaks while the form is sent.
+LOSE = """() => {
+    document.querySelector("main").className = "status";
+    document.querySelector("main").replaceChildren(document.getElementById("lost").content.cloneNode(true));
+    document.querySelector(".languages").hidden = true;
+}"""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -135,6 +144,8 @@ def take_pictures(browser: Browser, address: str, names: list[str]) -> list[str]
             page.on("pageerror", lambda error: complaints.append(str(error)))
             for name in names:
                 page.goto(f"{address}/{name}", wait_until="load")
+                if name.startswith("form-lost"):
+                    page.evaluate(LOSE)
                 if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                     complaints.append(f"{page.url}: wider than the window at {width} px")
                 page.screenshot(path=OUTPUT / f"{name}-{scheme}-{device}.png", full_page=True)

@@ -12,6 +12,7 @@ from tolem.i18n.translator import load_translator
 from tolem.web.assets import STATIC, load_assets, static_files
 from tolem.web.headers import security_headers
 from tolem.web.pages import Pages
+from tolem.web.shells import PageBytes
 from tolem.web.view import PageView
 
 WIRE_BYTES_MAX = 20 * 1024
@@ -53,6 +54,7 @@ def test_everything_a_payer_loads_fits_the_budget(language: str) -> None:
         extension_minutes=10,
     )
     page = Pages(load_translator(), sandbox=True).form(view)
+    assert isinstance(page, PageBytes)
     files = static_files()
     named = re.findall(rb'(?:href|src)="(/static/[^"]+)"', page)
     assert sorted(name.decode() for name in named) == sorted(files)

@@ -1,6 +1,7 @@
 """Every page that a payer sees, as bytes of HTML. Called by the web edge; does no I/O after its start.
 
 A page is chosen by the order's true state (`PageView.state`); each tells where it stands in `data-state` on <main>.
+All of them are PageBytes, which the edge can send compressed.
 Invariants: what comes from outside is escaped and isolated (<bdi>); a card number or security code is never written,
 whatever was typed; nothing is inline, so that the policy of headers.py holds; every page works without its script.
 """
@@ -17,7 +18,7 @@ from tolem.i18n.translator import LANGUAGE_NAMES, Translator, mark
 from tolem.web.appearance import colours_path, logo_path
 from tolem.web.assets import load_assets
 from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
-from tolem.web.shells import NOTHING, Html, PageBytes, Press, Shell, escape
+from tolem.web.shells import NOTHING, Html, Press, Shell, escape
 from tolem.web.view import PageView
 
 
@@ -112,7 +113,7 @@ class Pages:
         self._forms = CardForms(press, translator, sandbox=sandbox)
         self._texts = {language: _render_texts(press, language) for language in translator.languages}
 
-    def page(self, view: PageView) -> PageBytes:
+    def page(self, view: PageView) -> bytes:
         """The page of the view's state."""
         match view.state:
             case PageState.FORM | PageState.DECLINED:
@@ -130,58 +131,58 @@ class Pages:
         problems: Mapping[CardField, CardProblem] | None = None,
         typed: Mapping[CardField, str] | None = None,
         notice: str = "",
-    ) -> PageBytes:
+    ) -> bytes:
         """The card form. In the state `declined` it says why, and how many attempts are left. Of what was typed only
         the expiry date and the name come back; `notice` is BUSY or RETYPE of card_form."""
         language = self._translator.choose(view.language)
         values = self._order_values(view, language)
         values["facts"] = self._facts(view, language)
+        values["link"] = self._quiet_link(view, language)
         return self._forms.fill(view, language, values, problems or {}, typed or {}, notice)
 
-    def checking(self, view: PageView) -> PageBytes:
+    def checking(self, view: PageView) -> bytes:
         """The outcome is not known yet; the page asks `<page_path>/state` and opens anew when it changes."""
         language = self._translator.choose(view.language)
         texts, values = self._texts[language], self._order_values(view, language)
         values["rows"] = self._rows(view, language)
-        url = _link_address(view.return_url)
-        values["link"] = texts.quiet_link.fill({"url": escape(url)}) if url else NOTHING
+        values["link"] = self._quiet_link(view, language)
         return texts.checking[view.is_slow].fill_page(values)
 
-    def approved(self, view: PageView) -> PageBytes:
+    def approved(self, view: PageView) -> bytes:
         """Receipt of a payment made on this page."""
         return self._result(view, PageState.APPROVED)
 
-    def paid(self, view: PageView) -> PageBytes:
+    def paid(self, view: PageView) -> bytes:
         """The order was paid before; nothing was charged again."""
         return self._result(view, PageState.PAID)
 
-    def failed(self, view: PageView) -> PageBytes:
+    def failed(self, view: PageView) -> bytes:
         """The round ended without a payment."""
         return self._result(view, PageState.FAILED)
 
-    def expired(self, view: PageView) -> PageBytes:
+    def expired(self, view: PageView) -> bytes:
         """The round's deadline passed."""
         return self._result(view, PageState.EXPIRED)
 
-    def invalid(self, language: str, refusal: Refusal, detail: str = "", return_url: str = "") -> PageBytes:
+    def invalid(self, language: str, refusal: Refusal, detail: str = "", return_url: str = "") -> bytes:
         """A page that does not open. `detail`: `Refused.message`, English, shown small for the shop's developer."""
         text = _REFUSAL_TEXTS.get(refusal, _REFUSAL_DEFAULT)
         return self._message(language, _NOT_OPENED, text, detail=detail, return_url=return_url)
 
-    def not_available(self, language: str, what: str, return_url: str = "") -> PageBytes:
+    def not_available(self, language: str, what: str, return_url: str = "") -> bytes:
         """A part of the bank's service that is not spoken here; `what` names it, English, for the shop's developer."""
         return self._message(language, _NOT_AVAILABLE, _PAY_BY_CARD, detail=what, return_url=return_url)
 
-    def wrong_origin(self, language: str) -> PageBytes:
+    def wrong_origin(self, language: str) -> bytes:
         """A card form that another site posted."""
         return self.invalid(language, Refusal.FOREIGN_ORIGIN)
 
-    def busy(self, language: str, page_path: str = "") -> PageBytes:
+    def busy(self, language: str, page_path: str = "") -> bytes:
         """The gateway takes no more for a moment, or is being restarted. With a page's path it opens that by itself."""
         text = _BUSY_PAGE_TEXT if page_path else _BUSY_TEXT
         return self._message(language, _BUSY_TITLE, text, page_path=page_path, seconds=BUSY_SECONDS)
 
-    def fault(self, language: str, incident: str, page_path: str = "") -> PageBytes:
+    def fault(self, language: str, incident: str, page_path: str = "") -> bytes:
         """Our own mistake; `incident` is the number under which the log has it."""
         return self._message(language, _FAULT_TITLE, _FAULT_TEXT, page_path=page_path, incident=incident)
 
@@ -196,7 +197,7 @@ class Pages:
         page_path: str = "",
         seconds: int = 0,
         **values: object,
-    ) -> PageBytes:
+    ) -> bytes:
         """A page that belongs to no order, so that nobody knows its payer's language: it speaks all of them, the asked
         one first. `title` and `text` are msgids, `values` the text's."""
         language = self._translator.choose(asked)
@@ -225,7 +226,7 @@ class Pages:
         }
         return texts.message.fill_page(filled)
 
-    def _result(self, view: PageView, state: PageState) -> PageBytes:
+    def _result(self, view: PageView, state: PageState) -> bytes:
         language = self._translator.choose(view.language)
         texts = self._texts[language]
         values = self._order_values(view, language)
@@ -267,6 +268,11 @@ class Pages:
             "description": escape(view.description),
             "path": escape(view.page_path),
         }
+
+    def _quiet_link(self, view: PageView, language: str) -> Html:
+        """Back to the shop, for a page on which something else matters more."""
+        url = _link_address(view.return_url)
+        return self._texts[language].quiet_link.fill({"url": escape(url)}) if url else NOTHING
 
     def _facts(self, view: PageView, language: str) -> Html:
         """What stands below the amount, beside the form."""

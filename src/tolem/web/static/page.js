@@ -113,6 +113,8 @@
     const shown = main();
     const { className } = shown;
     const parts = [...shown.childNodes];
+    const languages = document.querySelector(".languages");
+    languages.hidden = true; // they belong to the form
     shown.replaceChildren(byId("lost").content.cloneNode(true));
     shown.className = "status";
     shown.dataset.state = "checking";
@@ -125,6 +127,7 @@
     }
     shown.replaceChildren(...parts);
     shown.className = className;
+    languages.hidden = false;
     shown.dataset.state = shown.dataset.version.split("-")[0];
     isSent = false;
     const button = form.querySelector("[data-busy]");
