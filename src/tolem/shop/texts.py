@@ -33,7 +33,7 @@ TEXTS: dict[str, Words] = {
         "Таңертең тандыр наны, күні бойы шай. Қағаз қапқа не салатынымызды таңдаңыз.",
         "Bread from the tandoor in the morning, tea all day. Choose what goes into the paper bag.",
     ),
-    "buy": ("Купить", "Сатып алу", "Buy"),
+    "buy": ("Купить", "Алу", "Buy"),
     "home": ("К полкам", "Сөрелерге", "Back to the shelves"),
     "footer": (
         "Учебный магазин: ничего не привезёт, зато честно показывает, как проходит оплата через",
@@ -156,7 +156,7 @@ TEXTS: dict[str, Words] = {
     "trouble_request": ("Так у нас не покупают", "Бізде олай сатып алмайды", "That is not how one buys here"),
     "trouble_request_note": (
         "Запрос пришёл не со страницы лавки или испорчен в пути. Вернитесь к полкам и нажмите «Купить».",
-        "Сұрау дүкен бетінен келген жоқ немесе жолда бүлінген. Сөрелерге оралып, «Сатып алу» түймесін басыңыз.",
+        "Сұрау дүкен бетінен келген жоқ немесе жолда бүлінген. Сөрелерге оралып, «Алу» түймесін басыңыз.",
         "The request did not come from a page of this shop, or was damaged on its way. Go back to the shelves "
         "and press “Buy”.",
     ),
