@@ -9,12 +9,13 @@ import itertools
 import sys
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import msgspec
 import uvloop
+from msgspec.structs import replace
 
 from tolem.clock import SystemClock
 from tolem.domain.message import Message, MessageKind
@@ -36,7 +37,7 @@ BODY_BYTES = 900
 """As long as a postLink."""
 SECRET = b"0" * 32
 STORED_AT_ONCE = 250
-WARMUP_SECONDS = 2.0
+WARMUP_SECONDS = 4.0
 SAMPLES = 10
 """Of memory and rate, while a backlog is delivered."""
 _TERMINAL_ID = UUID(int=2)
@@ -52,7 +53,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     backlog_ports: list[int] = []
     """Addresses of the backlog, in turns."""
     backlog: int = 0
-    """Messages that are due before it begins."""
+    """Messages that wait before it begins."""
+    backlog_due_in_days: int = 0
+    """When they are due."""
     per_second: float = 0.0
     """Messages that are committed and sent, at even intervals. Without: the backlog is delivered, as fast as can be."""
     seconds: float = 0.0
@@ -109,14 +112,17 @@ class _Office:
         assert message is not None
         return order, message
 
-    async def store_backlog(self, ports: list[int], count: int) -> None:
-        """So many messages that are due."""
+    async def store_backlog(self, ports: list[int], count: int, due_in_days: int = 0) -> None:
+        """So many messages that wait."""
         assert self.store is not None
         turns = itertools.cycle(ports)
         for start in range(0, count, STORED_AT_ONCE):
-            size = min(STORED_AT_ONCE, count - start)
-            records = tuple(record for _ in range(size) for record in self.make(next(turns)))
-            await self.store.change((), lambda records=records: Decision(None, records))
+            records: list[Order | Message] = []
+            for _ in range(min(STORED_AT_ONCE, count - start)):
+                order, message = self.make(next(turns))
+                due_at = message.created_at + timedelta(days=due_in_days)
+                records += (order, replace(message, due_at=due_at))
+            await self.store.change((), lambda records=tuple(records): Decision(None, records))
 
     def note(self, result: TryResult) -> None:
         """A try was stored."""
@@ -139,7 +145,7 @@ async def measure(spec: Spec) -> Sample:
     instance = Ids().instance()
     store = await open_store(spec.database, schema=tolem_schema, instance=instance)
     office = _Office(store)
-    await office.store_backlog(spec.backlog_ports, spec.backlog)
+    await office.store_backlog(spec.backlog_ports, spec.backlog, spec.backlog_due_in_days)
     notifier = Notifier(store, office.clock, office.ids, office.sender, instance, _find_terms, on_try=office.note)
     gc.collect()
     gc.freeze()
