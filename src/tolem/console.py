@@ -90,7 +90,7 @@ def show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
         if index:
             click.echo()
         for name, value in row.items():
-            shown = ", ".join(value) if isinstance(value, tuple) else value
+            shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
             click.echo(f"{name.replace('_', '-'):18} {shown}")
     if not rows:
         click.echo("none")
