@@ -220,7 +220,8 @@ async def open_gateway(
     worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, notifier)
     worker.start()
     app = controls.watch(edge) if controls else edge
-    app = AcsServer(app, acs_book, clock, translator, config.acs_url)
+    if config.is_sandbox:
+        app = AcsServer(app, acs_book, clock, translator, config.acs_url)
     return Gateway(
         app,
         store,

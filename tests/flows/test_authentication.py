@@ -453,6 +453,29 @@ async def test_passing_and_giving_up_at_one_time_is_one_of_both(database_url: st
             assert len(history.operations) == (1 if is_paid else 0)
 
 
+async def test_two_processes_share_a_challenge(postgres_url: str) -> None:
+    async with (
+        running_shop() as shop,
+        running_gateway(postgres_url) as first,
+        running_gateway(postgres_url) as second,
+    ):
+        callers = [PatientCaller(gateway.app, shop.url) for gateway in (first, second)]
+        path = await callers[0].page(INVOICE)
+        page = await Issuer(callers[0]).start(path)
+        issuer = Issuer(callers[1])
+        done = await issuer.answer(await issuer.arrive(page))
+        await asyncio.gather(
+            *(Issuer(caller).come_back(done) for caller in callers * 2),
+            *(caller.get(f"{path}/state") for caller in callers * 3),
+        )
+        await shop.wait(1)
+        history = await second.store.find(keys.order_by_invoice(TERMINAL_ID, INVOICE))
+        assert history is not None
+        assert [o.status for o in history.operations.values()] == [OperationStatus.APPROVED]
+        assert [(await caller.get(path)).state for caller in callers] == ["approved", "approved"]
+        assert len(shop.received) == 1
+
+
 async def test_double_clicks_on_the_form_make_one_challenge(database_url: str) -> None:
     async with at_the_form(database_url) as stage:
         answers = await asyncio.gather(

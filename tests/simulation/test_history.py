@@ -1,7 +1,8 @@
 """Random histories from seeds: payers and shops at odds with time and a moody acquirer. The books agree in the end.
 
-A history does whatever people and machines do, in any order and at once: tokens, pages, cards, double clicks, leaving,
-a shop that is down, restarts, time that passes. Then everything is left to settle, and the three books are compared.
+A history does whatever people and machines do, in any order and at once: tokens, pages, cards, challenges passed and
+failed and given up, double clicks, leaving, a shop that is down, restarts, time that passes. Then everything is left to
+settle, and the three books are compared.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from uuid import UUID
 import pytest
 
 from tests.gateway import APPROVED_CARD, LOCKED_CARD, ORIGIN, Answer, Caller, running_gateway
+from tests.issuer import CHALLENGED_CARD, CODE, SCRIPT, Form, Issuer, read_form
 from tests.notifications.shops import Shop, answer, open_shop, reset_after
 from tests.simulation.books import find_faults, read_books, settle
 from tests.simulation.clock import MovableClock
@@ -38,6 +40,8 @@ HOTEL = UUID("00000000-0000-7000-8000-0000000000b0")
 CARDS = (
     *(APPROVED_CARD, build_number(0), build_number(0, "2")),
     *(LOCKED_CARD, build_number(484), build_number(488), build_number(500, "3")),
+    *(CHALLENGED_CARD, CHALLENGED_CARD, build_number(484, "1"), build_number(0, "6"), build_number(0, "7")),
+    build_number(0, "4"),
 )
 JUMPS = tuple(timedelta(seconds=seconds) for seconds in (1, 6, 65, 65, 330, 21 * 60, 3 * 3600))
 """What deadlines, leases, retries and recovery wait for."""
@@ -59,6 +63,8 @@ class History:
         """Invoice, path."""
         self.seen_approved: set[str] = set()
         """Invoices that a payer saw paid."""
+        self.returned: list[Form] = []
+        """What issuers sent browsers back with."""
         self.told: list[str] = []
         """What was done, for the message of a failure."""
         self.gateway: Gateway
@@ -151,6 +157,23 @@ class History:
             chosen = [(self._choose_page(), self.random.choice(CARDS)) for _ in range(self.random.choice((2, 3)))]
             await asyncio.gather(*(self._pay(*page, card) for page, card in chosen))
 
+    async def confirm(self) -> None:
+        """A payer who is challenged does something about it."""
+        if self.pages:
+            invoice, path = self._choose_page()
+            work = self._confirm(path)
+            if self.random.random() < 0.3:
+                self._spawn(work)
+            else:
+                await work
+            await self._look(invoice, path)
+
+    async def come_back_again(self) -> None:
+        """An old answer of the issuer comes once more."""
+        if self.returned:
+            answered = await Issuer(self.caller).post(self.random.choice(self.returned))
+            assert answered.status == 200, answered.text
+
     async def leave(self) -> None:
         """A payer goes back to the shop."""
         if self.pages:
@@ -190,9 +213,33 @@ class History:
         self._payers.add(asyncio.ensure_future(work))
 
     async def _pay(self, invoice: str, path: str, card: str) -> None:
-        paid = await self.caller.submit(path, card)
+        paid = await self.caller.submit(path, card, browser=self.random.choice((SCRIPT, "")))
         assert paid.status == 303, paid.text
         await self._look(invoice, path)
+
+    async def _confirm(self, path: str) -> None:
+        issuer = Issuer(self.caller)
+        page = await self.caller.get(path)
+        if 'data-step="device"' in page.text:
+            if self.random.random() < 0.7:
+                await issuer.be_looked_at(page)
+            else:
+                await issuer.post(read_form(page, "done"), done="N")
+        elif 'data-step="challenge"' in page.text:
+            asked = await issuer.arrive(page)
+            choice = self.random.choice(("pass", "pass", "pass", "wrong", "cancel", "give up", "go away"))
+            if choice == "give up":
+                await self.caller.form(f"{path}/abandon", {}, {"origin": ORIGIN})
+            if 'data-acs="challenge"' in asked.text and choice in ("pass", "wrong"):
+                asked = await issuer.answer(asked, CODE if choice == "pass" else "000000")
+            if 'data-acs="challenge"' in asked.text and choice == "cancel":
+                asked = await issuer.cancel(asked)
+            if 'data-acs="return"' in asked.text:
+                self.returned.append(read_form(asked, "cres"))
+                if self.random.random() < 0.8:
+                    await issuer.come_back(asked)
+        elif page.status == 200 and page.state == "challenge" and self.random.random() < 0.3:
+            await self.caller.form(f"{path}/abandon", {}, {"origin": ORIGIN})
 
     async def _look(self, invoice: str, path: str) -> None:
         shown: Answer = await self.caller.get(path)
@@ -204,8 +251,9 @@ class History:
 ACTIONS: tuple[Callable[[History], Awaitable[None]], ...] = (
     *(History.buy, History.ask_token, History.open_page, History.look, History.pay, History.pay_twice, History.leave),
     *(History.pass_time, History.recover, History.deliver_late, History.change_shop, History.restart),
+    *(History.confirm, History.come_back_again),
 )
-WEIGHTS = (30, 5, 8, 5, 20, 10, 3, 7, 7, 5, 6, 3)
+WEIGHTS = (30, 5, 8, 5, 20, 10, 3, 7, 7, 5, 6, 3, 30, 4)
 
 
 @pytest.fixture(scope="module")

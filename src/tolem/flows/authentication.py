@@ -186,13 +186,13 @@ class Authentications:
             await self._end(payment.id, None, _ABANDONED, terminal)
 
     async def expire(self) -> int:
-        """Fails the attempts whose payers did not come back in time. Returns how many were due."""
+        """Fails the attempts whose payers did not come back in time. Returns how many ended."""
         due = await sweeps.due_authentications(self._acquiring.store, now=self._now(), limit=BATCH)
         results = await asyncio.gather(*(self._expire(payment_id) for payment_id in due), return_exceptions=True)
         for payment_id, result in zip(due, results, strict=True):
             if isinstance(result, Exception):  # nobody else's waits for it
                 log.error("expiry_failed", payment=str(payment_id), exc_info=result)
-        return len(due)
+        return sum(result is True for result in results)
 
     # Steps -----------------------------------------------------------------------------------------------------------
 
@@ -295,8 +295,8 @@ class Authentications:
         self._tell(recorded, entry.payment_id)
         return recorded.status
 
-    async def _end(self, payment_id: UUID, result: Authentication | None, ruling: Ruling, terminal: Terminal) -> None:
-        """An attempt that waits ends without the acquirer: not authenticated, abandoned, lost."""
+    async def _end(self, payment_id: UUID, result: Authentication | None, ruling: Ruling, terminal: Terminal) -> bool:
+        """An attempt that waits ends without the acquirer: not authenticated, abandoned, lost. False: it did before."""
         stamp = self._acquiring.stamp()
 
         def decide(found: PendingWithOrder | None, sealed: SealedCardWithOrder | None) -> Decision[Recorded | None]:
@@ -312,13 +312,14 @@ class Authentications:
         recorded = await self._acquiring.store.change(loaded, decide)
         if recorded is not None:
             self._tell(recorded, payment_id)
+        return recorded is not None
 
-    async def _expire(self, payment_id: UUID) -> None:
+    async def _expire(self, payment_id: UUID) -> bool:
         found = await self._acquiring.store.find(keys.authentication_of(payment_id))
         if found is None:
             raise LookupError(f"the authentication of payment {payment_id} is not stored")
         terminal = await self._directory.get_terminal(found.history.order.terminal_id)
-        await self._end(payment_id, None, _ABANDONED, terminal)
+        return await self._end(payment_id, None, _ABANDONED, terminal)
 
     def _tell(self, recorded: Recorded, payment_id: UUID) -> None:
         self._acquiring.tell(recorded)

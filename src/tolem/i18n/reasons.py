@@ -13,6 +13,9 @@ CHECK_DETAILS = mark("The bank did not accept the card details. Check them and t
 EXPIRED_CARD = mark("This card has expired. Use another card.")
 FUNDS = mark("There is not enough money on the card. Top it up or use another card.")
 NOT_CONFIRMED = mark("Your bank did not confirm that the card is yours. Try again or use another card.")
+NOT_FINISHED = mark(
+    "The confirmation at your bank was not finished. No money was taken. Try again or use another card."
+)
 CONFIRMATION_UNAVAILABLE = mark(
     "The bank's confirmation service is not available, or the card number is wrong. "
     "Check the number and try again, or use another card."
@@ -31,7 +34,8 @@ _CODES = {
     CHECK_DETAILS: (457, 471, 472, 524, 525, 3339),
     EXPIRED_CARD: (478, 485),
     FUNDS: (484,),
-    NOT_CONFIRMED: (473, 496, 499, 500, 503, 1654),
+    NOT_CONFIRMED: (473, 496, 500, 503, 1654),
+    NOT_FINISHED: (499,),
     CONFIRMATION_UNAVAILABLE: (455,),
     OTHER_CARD: (468, 486, 495, 498, 1612, 1636, 1759, 2092),
     SHOP_CANNOT: (464, 469, 470, 487),

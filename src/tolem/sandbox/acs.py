@@ -65,7 +65,7 @@ class AcsServer:
 
     def __init__(self, app: ASGIApp, book: AcsBook, clock: Clock, translator: Translator, acs_url: str = "") -> None:
         self._app = app
-        self._hosts = {ACS_HOST, urlsplit(acs_url).hostname or ACS_HOST}
+        self._hosts = {ACS_HOST.encode(), (urlsplit(acs_url).hostname or ACS_HOST).encode()}
         self._pages = _build_pages(book, clock, translator)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -192,11 +192,11 @@ class AcsPages:
         return Response(body, status, headers, "text/html; charset=utf-8")
 
 
-def _host_of(scope: Scope) -> str:
+def _host_of(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"host":
-            return bytes(value).decode("latin-1").partition(":")[0].lower()
-    return ""
+            return bytes(value).partition(b":")[0].lower()
+    return b""
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from tolem.acquirers.base import AuthenticationRequest
 from tolem.clock import Clock
-from tolem.domain.authentication import Authentication, Challenge, ChallengeWindow, DeviceStep, TransStatus, eci_of
+from tolem.domain.authentication import Authentication, Challenge, ChallengeWindow, DeviceStep, TransStatus
 from tolem.domain.card import Card
 from tolem.sandbox.acs_book import AcsBook, AcsEntry, make_cavv
 from tolem.sandbox.cards import CHALLENGED, IN_APP, LOOKED_AT, find_card
@@ -56,7 +56,8 @@ class MethodData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SandboxAuthenticator:
-    """The issuer of every card of the table; of others it knows nothing, so they take no part."""
+    """The issuer of every card of the table; of others it knows nothing, so they take no part. It names no ECI: the
+    table of domain/authentication.py has them."""
 
     def __init__(self, book: AcsBook, clock: Clock, acs_url: str = "") -> None:
         """`acs_url`: where browsers reach the access control server; empty: on acs.localhost, with the page's port."""
@@ -81,8 +82,7 @@ class SandboxAuthenticator:
             url = "" if is_decoupled else self._origin(entry.return_url) + CHALLENGE_PATH
             return Challenge(url, encode_message(_creq(entry)), str(entry.id))
         result = _RESULTS[card.authentication] if card else _UNKNOWN
-        cavv = _cavv(request) if result.trans_status in _WITH_CAVV else ""
-        return replace(result, eci=eci_of(result, request.card.pan.brand), cavv=cavv)
+        return replace(result, cavv=_cavv(request)) if result.trans_status in _WITH_CAVV else result
 
     async def find_result(self, key: UUID, reference: str) -> Authentication | None:
         """What the access control server's book says."""
