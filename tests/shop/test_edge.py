@@ -63,6 +63,7 @@ async def test_headers(visitor: Visitor) -> None:
         policy = headers["content-security-policy"]
         assert "script-src 'self' http://pay.test;" in policy
         assert "form-action 'self' http://pay.test;" in policy
+        assert "frame-src http://pay.test;" in policy
         assert "default-src 'none'" in policy
         assert headers["x-content-type-options"] == "nosniff"
 

@@ -9,7 +9,7 @@ import pytest
 
 from tolem.domain.appearance import CONTRAST_MIN, contrast, parse_colours
 from tolem.i18n.translator import load_translator
-from tolem.web.assets import STATIC, load_assets, static_files
+from tolem.web.assets import STATIC, load_assets, read_lean, static_files
 from tolem.web.headers import security_headers
 from tolem.web.pages import Pages
 from tolem.web.shells import PageBytes
@@ -38,9 +38,11 @@ TEXT_PAIRS = (
 )
 
 
+@pytest.mark.parametrize("shop", ("", "https://shop.example"), ids=("page", "frame"))
 @pytest.mark.parametrize("language", ("kk", "ru", "en"))
-def test_everything_a_payer_loads_fits_the_budget(language: str) -> None:
-    """Form, style, script and icon, compressed as browsers ask for them, each with its headers."""
+def test_everything_a_payer_loads_fits_the_budget(language: str, shop: str) -> None:
+    """Form, styles, scripts and icon, compressed as browsers ask for them, each with its headers. In a frame of the
+    shop's page there is one more style and script."""
     view = PageView(
         language=language,
         shop_name="Книжный дом",
@@ -52,10 +54,11 @@ def test_everything_a_payer_loads_fits_the_budget(language: str) -> None:
         now=datetime(2026, 11, 24, 7, 5, tzinfo=UTC),
         deadline_at=datetime(2026, 11, 24, 7, 25, tzinfo=UTC),
         extension_minutes=10,
+        frame_origin=shop,
     )
     page = Pages(load_translator(), sandbox=True).form(view)
     assert isinstance(page, PageBytes)
-    files = static_files()
+    files = {path: asset for path, asset in static_files().items() if shop or "/frame." not in path}
     named = re.findall(rb'(?:href|src)="(/static/[^"]+)"', page)
     assert sorted(name.decode() for name in named) == sorted(files)
     answers = [(page.gzipped(), security_headers())]
@@ -71,7 +74,7 @@ def headers_weight(headers: list[tuple[bytes, bytes]]) -> int:
 def test_an_asset_is_named_by_its_content() -> None:
     for name, asset in load_assets().items():
         assert hashlib.sha256(asset.body).hexdigest()[:12] in asset.path
-        assert gzip.decompress(asset.gzipped) == asset.body == (STATIC / name).read_bytes()
+        assert gzip.decompress(asset.gzipped) == asset.body == read_lean(name)
         plain, packed = dict(asset.headers(gzipped=False)), dict(asset.headers(gzipped=True))
         assert plain[b"content-length"] == b"%d" % len(asset.body)
         assert packed[b"content-length"] == b"%d" % len(asset.gzipped)
@@ -123,3 +126,19 @@ def test_policy_names_who_may_be_posted_to_and_who_may_frame() -> None:
 def test_policy_refuses_an_origin_that_would_break_it(origin: str) -> None:
     with pytest.raises(ValueError, match="not an origin"):
         security_headers(frame_ancestors=[origin])
+
+
+def test_what_is_for_people_is_not_sent() -> None:
+    """Nothing else is missing: a script without its comment lines, a style without its comments."""
+    for name in (path.name for path in STATIC.iterdir()):
+        source, served = (STATIC / name).read_text(encoding="utf-8"), read_lean(name).decode()
+        lines = [line.strip() for line in source.splitlines()]
+        if name.endswith(".js"):
+            assert "`" not in served, "a text over lines would lose its indentation"
+            assert served.splitlines() == [line for line in lines if not line.startswith("//")]
+        elif name.endswith(".css"):
+            assert "/*" not in served
+            kept = [line for line in served.splitlines() if line]
+            assert kept == [line for line in lines if line and not line.startswith("/*")]
+        else:
+            assert served == source

@@ -15,6 +15,7 @@ from tolem.acquirers.base import Acquirer, AuthenticationRequest, Authenticator
 from tolem.clock import Clock
 from tolem.domain.card import CardField, InvalidCard, parse_card
 from tolem.domain.errors import Refusal, Refused
+from tolem.domain.frame import frame_ancestors, may_frame
 from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.money import InvalidAmount, parse_amount
@@ -46,6 +47,8 @@ class OpenedPage(NamedTuple):
     terminal: Terminal
     now: datetime
     """Business time of this look."""
+    frame_ancestors: tuple[str, ...]
+    """Who may show it in a frame, as sources of a Content-Security-Policy."""
 
 
 class PageTerms(NamedTuple):
@@ -91,9 +94,10 @@ class Checkout:
         self._terms: dict[bytes, PageTerms] = {}
         """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
 
-    async def open_page(self, wish: PayObject, browser_language: str = "") -> str:
+    async def open_page(self, wish: PayObject, browser_language: str = "", *, frame_origin: str | None = None) -> str:
         """A pay object → the id of a new page of its order's round. The browser's language counts where the object
-        names none. Raises Refused where the object contradicts the token."""
+        names none. `frame_origin`: of the page that shows this one in a frame, empty where it is not known, None for a
+        page of its own. Raises Refused where the object contradicts the token, or the shop may not frame."""
         for flag, service in FLAGS_NOT_SPOKEN.items():
             if flag in wish.flags:
                 raise Refused(Refusal.NOT_AVAILABLE, f"{service} are not available here", field=flag)
@@ -110,11 +114,14 @@ class Checkout:
         def decide(found: TokenWithOrder | None) -> Decision[None]:
             order = _check_token(found, now)
             _check_agreement(order, wish)
+            if frame_origin is not None:
+                self._check_frame(frame_origin, terminal)
             page = Page(
                 hash=page_hash,
                 order_id=order.id,
                 round_id=order.round_id,
                 language=wish.language or browser_language,
+                frame_origin=frame_origin or "",
                 expires_at=now + PAGE_LIFETIME,
             )
             is_paying = found is not None and found.history is not None and found.history.open_payment() is not None
@@ -141,7 +148,8 @@ class Checkout:
                 self._terms.clear()
             self._terms[found.record.hash] = PageTerms(order.terminal_id, order.amount, order.currency)
         terminal = await self._directory.get_terminal(order.terminal_id)
-        return OpenedPage(state, found.record, found.history, terminal, now)
+        framers = self._framers(terminal) if found.record.frame_origin else ()
+        return OpenedPage(state, found.record, found.history, terminal, now, framers)
 
     async def speak(self, page_id: str, language: str) -> None:
         """The payer chose `ru`, `kk` or `en` for this page, whatever the shop asked for."""
@@ -265,6 +273,25 @@ class Checkout:
             payment_type=wish.payment_type,
             updated_at=now,
         )
+
+    def _framers(self, terminal: Terminal) -> tuple[str, ...]:
+        return frame_ancestors(terminal.frame_hosts, is_sandbox=self._is_sandbox)
+
+    def _check_frame(self, origin: str, terminal: Terminal) -> None:
+        if not origin:
+            raise Refused(
+                Refusal.FRAME_NOT_ALLOWED,
+                "origin: nothing says which page shows this one in a frame. Open it with halyk.showPaymentWidget() of"
+                " our payment-api.js, or let your page's Referrer-Policy tell its origin",
+                "origin",
+            )
+        if not may_frame(origin, terminal.frame_hosts, is_sandbox=self._is_sandbox):
+            raise Refused(
+                Refusal.FRAME_NOT_ALLOWED,
+                f"origin: a page of {origin[:300]!r} may not show this one in a frame. Add its host to the terminal:"
+                f" tolem terminal set {terminal.id} --frame-host HOST[:PORT] (https, but in a sandbox)",
+                "origin",
+            )
 
     def _check_page_link(self, field: str, link: str, terminal: Terminal) -> None:
         if not link:

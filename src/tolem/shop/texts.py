@@ -44,6 +44,7 @@ TEXTS: dict[str, Words] = {
     "total": ("Итого", "Барлығы", "Total"),
     "to_pay": ("К оплате", "Төлеуге", "To pay"),
     "pay": ("Оплатить", "Төлеу", "Pay"),
+    "pay_widget": ("Оплатить на этой странице", "Осы бетте төлеу", "Pay in a widget on this page"),
     "pay_again": ("Оплатить ещё раз", "Қайта төлеу", "Pay again"),
     "renew": ("Продолжить к оплате", "Төлемге өту", "Continue to payment"),
     "pay_note": (

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tolem.domain.errors import Overloaded
 from tolem.telemetry import faults_total, log, requests_seconds
-from tolem.web.checkout import PAGE_PREFIX, PageEndpoint, PayformEndpoint, html, page_path_of, preferred_language
+from tolem.web.checkout import PAGE_PREFIX, PageEndpoint, PayformEndpoint, message, page_path_of, preferred_language
 from tolem.web.http import Disconnected, Request, Response, json_response
 from tolem.web.oauth import CORS, TokenEndpoint
 from tolem.web.pages import Pages
@@ -85,7 +85,7 @@ class Edge:
         log.warning("overloaded", route=route.name)
         retry = (b"retry-after", b"1")
         if route.is_for_payers:
-            busy = html(503, self._pages.busy(preferred_language(request), page_path_of(request)))
+            busy = message(request, 503, self._pages.busy(preferred_language(request), page_path_of(request)))
             return busy._replace(headers=[*busy.headers, retry])
         body = {"error": "temporarily_unavailable", "code": 461, "message": "too many requests wait; try again"}
         return json_response(503, msgspec.json.encode(body), retry, *CORS)
@@ -95,7 +95,8 @@ class Edge:
         faults_total.inc()
         log.error("fault", incident=incident, route=route.name, exc_info=error)
         if route.is_for_payers:
-            return html(500, self._pages.fault(preferred_language(request), incident, page_path_of(request)))
+            page = self._pages.fault(preferred_language(request), incident, page_path_of(request))
+            return message(request, 500, page)
         return json_response(500, render_fault(incident), *CORS)
 
 

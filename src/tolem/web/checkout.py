@@ -4,6 +4,8 @@ The page's address is the permission to pay: it is never logged. Forms are taken
 with a redirect to the page, which shows the order's true state; so Back, reload and double click are harmless.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,7 +23,7 @@ from tolem.web.headers import security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
 from tolem.web.pages import Pages
 from tolem.web.view import PageStatus, PageView
-from tolem.wire.pay_object import FLAGS, PayObjectError, parse_address, parse_posted
+from tolem.wire.pay_object import FLAGS, SHORT_FORM, PayObject, PayObjectError, parse_address, parse_posted
 
 PAYFORM_BODY_MAX = 64 * 1024
 """`params` has at most 16 KB; URL-encoding makes three of one, and the flags need a little."""
@@ -29,7 +31,7 @@ CARD_BODY_MAX = 8 * 1024
 PAGE_PREFIX = "/pay/"
 
 _RETURN_TO_SUCCESS = (PageState.APPROVED, PageState.PAID)
-_HTML = [(b"content-type", b"text/html; charset=utf-8"), (b"vary", b"accept-encoding"), *security_headers()]
+_ANY_SITE = ("http:", "https:")
 
 
 class PayformEndpoint:
@@ -41,7 +43,7 @@ class PayformEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """POST of tolem's own library, GET of the bank's and its old copies. A refusal is a page that says why."""
-        language = ""
+        language, frame_origin = "", None
         try:
             if request.method == "POST":
                 fields = await request.form(PAYFORM_BODY_MAX)
@@ -51,22 +53,24 @@ class PayformEndpoint:
                 wish = parse_address(fields.get("params", ""), _flags(fields))
             else:
                 return method_not_allowed("GET, POST")
-            language = wish.language
-            page_id = await self._checkout.open_page(wish, preferred_language(request))
+            language, frame_origin = wish.language, _frame_origin(request, fields, wish)
+            page_id = await self._checkout.open_page(wish, preferred_language(request), frame_origin=frame_origin)
         except PayObjectError as error:
-            return self._refuse(request, Refused(Refusal.INVALID_REQUEST, str(error), error.field), language)
+            refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
+            return self._refuse(request, refused, language, frame_origin)
         except Refused as refused:
-            return self._refuse(request, refused, language)
+            return self._refuse(request, refused, language, frame_origin)
         return redirect(PAGE_PREFIX + page_id)
 
-    def _refuse(self, request: Request, refused: Refused, language: str) -> Response:
+    def _refuse(self, request: Request, refused: Refused, language: str, frame_origin: str | None) -> Response:
         log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.message)
         language = language or preferred_language(request)
         shop = _referring_origin(request)
         if refused.refusal is Refusal.NOT_AVAILABLE:
-            return html(501, self._pages.not_available(language, refused.message, shop))
+            return message(request, 501, self._pages.not_available(language, refused.message, shop, frame_origin or ""))
         status = 413 if isinstance(refused, BodyTooLarge) else 400
-        return html(status, self._pages.invalid(language, refused.refusal, refused.message, shop))
+        page = self._pages.invalid(language, refused.refusal, refused.message, shop, frame_origin or "")
+        return message(request, status, page)
 
 
 class PageEndpoint:
@@ -103,8 +107,9 @@ class PageEndpoint:
             return self._no_page(request)
         view = page_view(opened, page_id)
         if view.state is PageState.INVALID:
-            return html(404, self._pages.invalid(view.language, Refusal.NOT_FOUND, return_url=view.return_url))
-        return html(200, self._pages.page(view))
+            page = self._pages.invalid(view.language, Refusal.NOT_FOUND, "", view.return_url, view.frame_origin)
+            return message(request, 404, page)
+        return html(200, self._pages.page(view), opened.frame_ancestors)
 
     async def _tell_state(self, page_id: str) -> Response:
         opened = await self._checkout.view(page_id)
@@ -125,14 +130,16 @@ class PageEndpoint:
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
                 return redirect(PAGE_PREFIX + page_id)
             log.warning("overloaded", route="page")
-            return html(503, self._pages.form(page_view(opened, page_id), typed=typed, notice=BUSY))
+            page = self._pages.form(page_view(opened, page_id), typed=typed, notice=BUSY)
+            return html(503, page, opened.frame_ancestors)
         except InvalidCard as invalid:
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
                 return redirect(PAGE_PREFIX + page_id)
             problems = sorted(problem.value for problem in invalid.problems.values())
             log.info("card_invalid", order=str(opened.history.order.id), problems=problems)
-            return html(422, self._pages.form(page_view(opened, page_id), invalid.problems, typed))
+            page = self._pages.form(page_view(opened, page_id), invalid.problems, typed)
+            return html(422, page, opened.frame_ancestors)
         return redirect(PAGE_PREFIX + page_id)
 
     async def _leave(self, request: Request, page_id: str) -> Response:
@@ -162,7 +169,8 @@ class PageEndpoint:
         if opened is None or opened.state not in rounds.PAYABLE_STATES:
             return redirect(PAGE_PREFIX + page_id)
         notice = RETYPE if typed[CardField.NUMBER] or typed[CardField.CVC] else ""
-        return html(200, self._pages.form(page_view(opened, page_id), typed=typed, notice=notice))
+        page = self._pages.form(page_view(opened, page_id), typed=typed, notice=notice)
+        return html(200, page, opened.frame_ancestors)
 
     async def _read_form(self, request: Request) -> dict[str, str] | Response:
         try:
@@ -171,7 +179,7 @@ class PageEndpoint:
             log.info("form_refused", reason=refused.message)
             status = 413 if isinstance(refused, BodyTooLarge) else 400
             language = preferred_language(request)
-            return html(status, self._pages.invalid(language, refused.refusal, refused.message))
+            return message(request, status, self._pages.invalid(language, refused.refusal, refused.message))
 
     def _is_own_origin(self, request: Request) -> bool:
         """A browser names the page that posts; what names none is no browser, and has the address all the same."""
@@ -182,7 +190,7 @@ class PageEndpoint:
         return origin.lower() == own.lower()
 
     def _no_page(self, request: Request) -> Response:
-        return html(404, self._pages.invalid(preferred_language(request), Refusal.NOT_FOUND))
+        return message(request, 404, self._pages.invalid(preferred_language(request), Refusal.NOT_FOUND))
 
 
 def page_view(opened: OpenedPage, page_id: str) -> PageView:
@@ -191,6 +199,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
     payment = _shown_payment(opened)
     is_success = opened.state in _RETURN_TO_SUCCESS
     return_url = order.return_url if is_success else order.failure_return_url or order.return_url
+    frame_origin = opened.page.frame_origin
     return PageView(
         language=opened.page.language or order.language,
         shop_name=terminal.name,
@@ -209,7 +218,9 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         approval_code=payment.approval_code if payment else "",
         reason_code=payment.reason_code if payment else order.reason_code,
         at=payment.updated_at if payment else None,
-        return_url=return_url,
+        # In a frame it leads nowhere but tells the shop's page; where nobody listens it leads there.
+        return_url=return_url or frame_origin,
+        frame_origin=frame_origin,
         auto_return=order.auto_return or order.has_left,
         is_verification=order.is_verification,
         is_slow=rounds.is_slow(opened.history, opened.now),
@@ -220,9 +231,21 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
     )
 
 
-def html(status: int, body: bytes) -> Response:
-    """A page with its security headers."""
-    return Response(status, _HTML, body)
+def html(status: int, body: bytes, framers: Sequence[str] = ()) -> Response:
+    """A page with its security headers; `framers` may show it in a frame."""
+    return Response(status, _html_headers(tuple(framers)), body)
+
+
+def message(request: Request, status: int, body: bytes) -> Response:
+    """A page that belongs to no order. There is nothing on it that another site could make a payer press, so a frame
+    may show it: the shop's developer sees why, instead of the browser's own blank."""
+    return html(status, body, _ANY_SITE if _is_in_frame(request) else ())
+
+
+@lru_cache(maxsize=1000)
+def _html_headers(framers: tuple[str, ...]) -> list[tuple[bytes, bytes]]:
+    policy = security_headers(frame_ancestors=framers)
+    return [(b"content-type", b"text/html; charset=utf-8"), (b"vary", b"accept-encoding"), *policy]
 
 
 def method_not_allowed(allowed: str) -> Response:
@@ -261,6 +284,21 @@ def _referring_origin(request: Request) -> str:
     out of the object, which anybody may have made."""
     parts = urlsplit(request.header(b"referer"))
     return f"{parts.scheme}://{parts.netloc}/" if parts.scheme in ("https", "http") and parts.netloc else ""
+
+
+def _is_in_frame(request: Request) -> bool:
+    """As the browser says (Fetch Metadata); it says nothing to an address of plain http in a network."""
+    return request.header(b"sec-fetch-dest") not in ("", "document", "empty")
+
+
+def _frame_origin(request: Request, fields: dict[str, str], wish: PayObject) -> str | None:
+    """Origin of the page that shows this one in a frame, empty where nothing says it; None for a page of its own. Our
+    library names its page, and the browser shows ours to no other (frame-ancestors); for old copies of the bank's it is
+    the Referer."""
+    says_nothing = request.header(b"sec-fetch-dest") == ""
+    if not (_is_in_frame(request) or (says_nothing and SHORT_FORM in wish.flags)):
+        return None
+    return fields.get("origin") or _referring_origin(request).rstrip("/")
 
 
 def _typed(fields: dict[str, str]) -> dict[CardField, str]:

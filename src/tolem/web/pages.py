@@ -89,6 +89,8 @@ class _Texts(NamedTuple):
     monogram: Shell
     logo: Shell
     colours: Shell
+    frame: Shell
+    stop: Html
 
 
 class Pages:
@@ -164,14 +166,20 @@ class Pages:
         """The round's deadline passed."""
         return self._result(view, PageState.EXPIRED)
 
-    def invalid(self, language: str, refusal: Refusal, detail: str = "", return_url: str = "") -> bytes:
+    def invalid(
+        self, language: str, refusal: Refusal, detail: str = "", return_url: str = "", frame_origin: str = ""
+    ) -> bytes:
         """A page that does not open. `detail`: `Refused.message`, English, shown small for the shop's developer."""
         text = _REFUSAL_TEXTS.get(refusal, _REFUSAL_DEFAULT)
-        return self._message(language, _NOT_OPENED, text, detail=detail, return_url=return_url)
+        return self._message(
+            language, _NOT_OPENED, text, detail=detail, return_url=return_url, frame_origin=frame_origin
+        )
 
-    def not_available(self, language: str, what: str, return_url: str = "") -> bytes:
+    def not_available(self, language: str, what: str, return_url: str = "", frame_origin: str = "") -> bytes:
         """A part of the bank's service that is not spoken here; `what` names it, English, for the shop's developer."""
-        return self._message(language, _NOT_AVAILABLE, _PAY_BY_CARD, detail=what, return_url=return_url)
+        return self._message(
+            language, _NOT_AVAILABLE, _PAY_BY_CARD, detail=what, return_url=return_url, frame_origin=frame_origin
+        )
 
     def wrong_origin(self, language: str) -> bytes:
         """A card form that another site posted."""
@@ -194,6 +202,7 @@ class Pages:
         *,
         detail: str = "",
         return_url: str = "",
+        frame_origin: str = "",
         page_path: str = "",
         seconds: int = 0,
         **values: object,
@@ -216,7 +225,7 @@ class Pages:
             if seconds:
                 refresh = texts.refresh.fill({"seconds": Html(str(seconds)), "url": escape(page_path)})
         elif not seconds:
-            url = _link_address(return_url)
+            url = _link_address(return_url) or _link_address(frame_origin)
             link = texts.link.fill({"url": escape(url)}) if url else texts.no_link
         filled = said[language] | {
             "link": link,
@@ -224,6 +233,7 @@ class Pages:
             "detail": texts.detail.fill({"detail": escape(detail)}) if detail else NOTHING,
             "others": Html(others),
         }
+        filled |= self._frame_values(language, frame_origin)
         return texts.message.fill_page(filled)
 
     def _result(self, view: PageView, state: PageState) -> bytes:
@@ -241,7 +251,9 @@ class Pages:
         values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
         # Browsers read a quotation mark in a refresh as the end of its address.
         unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
-        if url and view.auto_return:
+        if view.frame_origin:
+            values |= self._frame_values(language, view.frame_origin, is_over=view.auto_return)
+        elif url and view.auto_return:
             values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
         is_special = view.reason_code == CANCELLED_CODE if state is PageState.FAILED else view.is_verification
         return texts.results[state, is_special].fill_page(values)
@@ -267,7 +279,15 @@ class Pages:
             "amount": escape(format_amount(view.amount, view.currency)),
             "description": escape(view.description),
             "path": escape(view.page_path),
-        }
+        } | self._frame_values(language, view.frame_origin)
+
+    def _frame_values(self, language: str, origin: str, *, is_over: bool = False) -> dict[str, Html]:
+        """What a page in a frame of the shop's page needs. `is_over`: it tells that page at once how it ended."""
+        if not origin:
+            return {"frame": NOTHING, "stop": NOTHING}
+        texts = self._texts[language]
+        over = Html(" data-over") if is_over else NOTHING
+        return {"frame": texts.frame.fill({"origin": escape(origin), "over": over}), "stop": texts.stop}
 
     def _quiet_link(self, view: PageView, language: str) -> Html:
         """Back to the shop, for a page on which something else matters more."""
@@ -324,6 +344,8 @@ def _render_texts(press: Press, language: str) -> _Texts:
         monogram=press.shell("monogram.html", language),
         logo=press.shell("logo.html", language),
         colours=press.shell("colours.html", language),
+        frame=press.shell("frame.html", language),
+        stop=press.shell("stop.html", language).fill({}),
     )
 
 

@@ -6,7 +6,6 @@ import hmac
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
@@ -18,9 +17,9 @@ from tolem.flows.directory import Directory
 from tolem.telemetry import faults_total, log, render_metrics
 from tolem.web.app import new_incident, render_fault
 from tolem.web.appearance import COLOURS_PREFIX, LOGO_PREFIX, render_colours
-from tolem.web.assets import static_files
+from tolem.web.assets import read_lean, static_files
 
-LIBRARY = Path(__file__).parent / "static" / "payment-api.js"
+LIBRARY = "payment-api.js"
 LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
 METRICS_USER = "sandbox"
 
@@ -40,7 +39,7 @@ def build_public(
 ) -> Starlette:
     """The Starlette application behind the hot paths. `metrics_password`: empty, or what /metrics asks for; `routes`:
     the merchant API's."""
-    library = _Library(LIBRARY.read_bytes())
+    library = _Library(read_lean(LIBRARY))
     statics = static_files()
 
     async def serve_library(request: Request) -> Response:

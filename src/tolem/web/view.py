@@ -47,6 +47,8 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     is_verification: bool = False
     is_slow: bool = False
     """True: the bank takes longer over the payment than people expect."""
+    frame_origin: str = ""
+    """Origin of the shop's page that shows this one in a frame and is told how it ended; empty: none does."""
     page_path: str
     """`/pay/<id>`."""
     now: datetime | None = None

@@ -27,7 +27,9 @@ KEYS_MAX = 100
 """Per object."""
 TOKEN_CHARS_MAX = 4096
 
-FLAGS = frozenset({"isTransfer", "isAFT", "isOCT", "isShortForm"})
+SHORT_FORM = "isShortForm"
+"""The page stands in a frame of the shop's page."""
+FLAGS = frozenset({"isTransfer", "isAFT", "isOCT", SHORT_FORM})
 """Fields beside `params` with which the library says what kind of page it wants."""
 
 _LANGUAGES = {
