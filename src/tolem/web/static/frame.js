@@ -35,8 +35,9 @@
   });
 
   addEventListener("keydown", (event) => {
-    // An open question takes the key itself, as a no.
-    if (event.key === "Escape" && !event.repeat && !event.defaultPrevented && !question().open) close();
+    if (event.key !== "Escape" || event.defaultPrevented || question().open) return; // an open question: a no
+    event.preventDefault(); // the same press would close the question again
+    if (!event.repeat) close();
   });
 
   addEventListener("click", (event) => {

@@ -131,6 +131,12 @@
     return "";
   }
 
+  // True where a policy of the shop's page keeps ours from it, by the browser's own word.
+  function isBlocked(event, directive) {
+    var isOurs = !event.blockedURI || event.blockedURI.indexOf(origin) === 0;
+    return isOurs && event.effectiveDirective === directive && event.disposition !== "report";
+  }
+
   // Posts the object to the window of that name. Where the form is blocked, `go` opens an address there instead;
   // `fail` is told of what can't be done. Returns what takes all of it back.
   function send(json, flags, target, go, fail) {
@@ -153,11 +159,7 @@
     // Only the browser's own word that the form was blocked opens the page the other way: a timer can't tell
     // a blocked form from a slow network, and would open the page twice.
     function onViolation(event) {
-      var what = event.effectiveDirective;
-      var isOurs = !event.blockedURI || event.blockedURI.indexOf(origin) === 0;
-      if (event.disposition === "report" || !isOurs) return;
-      if (what === "frame-src") return fail("frame-src must name " + origin);
-      if (what !== "form-action") return;
+      if (!isBlocked(event, "form-action")) return;
       clean();
       try {
         var object = JSON.parse(json);
@@ -236,10 +238,19 @@
       closing = 0;
       if ("success" in said) finish(said.success === true);
     }
+    function onViolation(event) {
+      if (isBlocked(event, "frame-src")) openAlone("frame-src must name " + origin);
+    }
+    function openAlone(mistake) {
+      complain(mistake);
+      finish();
+      open(object);
+    }
     function finish(success) {
       if (widget !== dialog) return;
       clearTimeout(closing);
       window.removeEventListener("message", hear);
+      document.removeEventListener("securitypolicyviolation", onViolation);
       clean();
       root.style.overflow = overflow;
       dialog.close();
@@ -248,6 +259,7 @@
       if (callback && success !== undefined) callback({ success: success });
     }
     window.addEventListener("message", hear);
+    document.addEventListener("securitypolicyviolation", onViolation);
     frame.addEventListener("load", function () { progress.style.display = "none"; });
     dialog.addEventListener("keydown", function (event) { if (event.key === "Escape") close(event); });
     dialog.addEventListener("cancel", close); // Android's Back
@@ -258,11 +270,7 @@
     frame.focus();
     var clean = send(json, { isShortForm: true, origin: location.origin }, frame.name, function (address) {
       frame.src = address;
-    }, function (mistake) {
-      complain(mistake);
-      finish();
-      open(object);
-    });
+    }, openAlone);
   }
 
   // Back from the payment page, the browser may show the shop's page as it was left.
