@@ -116,7 +116,7 @@ def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
         "terminal", "set", terminal["id"], "--attempts-max", "99", *where, cwd=tmp_path, status=1
     )
     assert "not known" in run(
-        "terminal", "add", "my-shop", "--name", "T", "--currency", "XXX", *where, cwd=tmp_path, status=1
+        "terminal", "add", "my-shop", "--name", "T", "--currency", "ZZZ", *where, cwd=tmp_path, status=1
     )
     run("terminal", "set", terminal["id"], "--notify-gaps", "0,30s,1h30m", "--notify-retry-after-max", "2d",
         "--notify-whole-seconds", "20", *where, cwd=tmp_path)  # fmt: skip

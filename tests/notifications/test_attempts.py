@@ -145,8 +145,10 @@ def test_an_older_message_is_left_alone() -> None:
 
 def test_a_failure_that_a_new_round_has_overtaken_is_withdrawn() -> None:
     failure = replace(SENDING, kind=MessageKind.FAILURE)
-    _, (_, message, *_), _ = decide(FAILED, failure, round_id=UUID(int=4))
+    _, (_, message, *_), _ = decide(FAILED, failure, round_id=UUID(int=4), opened_at=NOW)
     assert message.state is MessageState.WITHDRAWN  # type: ignore[attr-defined]
+    _, (_, message, *_), _ = decide(FAILED, failure, round_id=UUID(int=4))  # a token alone: its page is not open yet
+    assert message.state is MessageState.WAITING  # type: ignore[attr-defined]
     withdrawn = replace(failure, state=MessageState.WITHDRAWN, due_at=None)
     answer, (attempt, message, following), wakes = decide(TryResult(200), withdrawn, replace(BEHIND[0], due_at=None))
     assert answer is not None

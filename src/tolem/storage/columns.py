@@ -51,8 +51,9 @@ class DomainType(sa.types.TypeDecorator[Any]):
     cache_ok = True
 
     def codec(self, dialect: str) -> Codec:
-        """The codec for `sqlite` or `postgresql`."""
-        raise NotImplementedError
+        """The codec for `sqlite` or `postgresql`. Every type below has its own: one without fails when the tables are
+        loaded (SQLAlchemy's metaclass leaves no room for an abstract method)."""
+        raise NotImplementedError(f"{type(self).__name__} has no codec")
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
         """Value of the domain → value of the driver."""
