@@ -28,8 +28,8 @@ from tolem.sandbox.acs_book import TIME_MAX
 from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.storage import keys
-from tolem.storage.schema import authentications
 from tolem.storage.store import Decision
+from tolem.storage.tables import authentications
 
 INVOICE = "000000001"
 S, T = PaymentStatus, TransStatus

@@ -20,8 +20,8 @@ from tolem.flows.administration import Administration
 from tolem.flows.reconciliation import ADVICE, Cause, Report, reconcile
 from tolem.ids import Ids
 from tolem.storage import keys
-from tolem.storage.schema import messages
 from tolem.storage.store import Decision
+from tolem.storage.tables import messages
 
 ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 

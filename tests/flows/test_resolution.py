@@ -20,7 +20,7 @@ from tolem.domain.payment import OPEN_OPERATIONS, Operation, OperationKind, Oper
 from tolem.flows.directory import Directory
 from tolem.flows.recovery import INQUIRIES_MIN
 from tolem.sandbox.fixtures import TERMINAL_ID
-from tolem.storage import keys, schema
+from tolem.storage import keys, tables
 
 INVOICE = "000000001"
 WHY = "the acquirer's desk looked it up"
@@ -75,7 +75,7 @@ class Attempt(NamedTuple):
         await self.gateway.acquiring.record(operation, "KZT", terminal, answer)
 
 
-_EVENT_KINDS = sa.select(schema.events.c.kind).order_by(schema.events.c.id)
+_EVENT_KINDS = sa.select(tables.events.c.kind).order_by(tables.events.c.id)
 
 
 @asynccontextmanager

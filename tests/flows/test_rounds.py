@@ -11,7 +11,7 @@ from tolem.domain.order import OrderStatus
 from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.storage import keys
-from tolem.storage.schema import messages
+from tolem.storage.tables import messages
 
 
 class MovedClock:

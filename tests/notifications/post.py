@@ -21,8 +21,9 @@ from tolem.notifications.terms import DEFAULT_TERMS, Terms
 from tolem.storage import keys
 from tolem.storage.claims import free_all_leases
 from tolem.storage.open import open_store
-from tolem.storage.schema import attempts, tolem_schema
+from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Decision, Store
+from tolem.storage.tables import attempts
 
 TERMS = DEFAULT_TERMS._replace(connect_seconds=1, whole_seconds=3)
 GAPS, TRIES_MAX = TERMS.gaps, TERMS.tries_max

@@ -24,8 +24,9 @@ from tolem.sandbox.state import STATE_NAME, SandboxState
 from tolem.sandbox.time_machine import GATHER
 from tolem.storage.migrate import migrate
 from tolem.storage.open import open_store
-from tolem.storage.schema import Setting, access_tokens, attempts, pages, tolem_schema
+from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Decision
+from tolem.storage.tables import Setting, access_tokens, attempts, pages
 
 JSON = {"content-type": "application/json"}
 DAY = 86_400

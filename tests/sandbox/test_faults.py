@@ -20,7 +20,7 @@ from tolem.ids import Ids
 from tolem.merchant import InvalidNotification
 from tolem.merchant.signature import verify_signature
 from tolem.sandbox.fixtures import CLIENT_ID, TERMINAL_ID
-from tolem.storage import schema
+from tolem.storage import tables
 
 INVOICE = "000000001"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAAAAAAAAAA="
@@ -49,12 +49,12 @@ async def settle(caller: PatientCaller) -> None:
 
 
 async def messages_of(gateway: Gateway) -> list[Message]:
-    return await gateway.store.select(sa.select(*schema.messages.columns).order_by(schema.messages.c.id))
+    return await gateway.store.select(sa.select(*tables.messages.columns).order_by(tables.messages.c.id))
 
 
 async def attempts_of(gateway: Gateway) -> list[Attempt]:
     return await gateway.store.select(
-        sa.select(*schema.attempts.columns).order_by(schema.attempts.c.at, schema.attempts.c.number)
+        sa.select(*tables.attempts.columns).order_by(tables.attempts.c.at, tables.attempts.c.number)
     )
 
 

@@ -33,7 +33,7 @@ from tolem.domain.payment import (
 )
 from tolem.domain.sealed_card import SealedCard
 from tolem.sandbox.ledger import PG_SCHEMA, LedgerEntry, entries, ledger_schema
-from tolem.storage import queries, schema
+from tolem.storage import queries, tables
 from tolem.storage.columns import Instant
 from tolem.storage.open import open_store
 from tolem.storage.sweeps import is_open_round
@@ -228,14 +228,14 @@ def _check_messages(
     return faults
 
 
-_ORDERS = sa.select(*schema.orders.columns)
-_PAYMENTS = sa.select(*schema.payments.columns)
-_OPERATIONS = sa.select(*schema.operations.columns)
-_MESSAGES = sa.select(*schema.messages.columns)
-_ATTEMPTS = sa.select(*schema.attempts.columns)
+_ORDERS = sa.select(*tables.orders.columns)
+_PAYMENTS = sa.select(*tables.payments.columns)
+_OPERATIONS = sa.select(*tables.operations.columns)
+_MESSAGES = sa.select(*tables.messages.columns)
+_ATTEMPTS = sa.select(*tables.attempts.columns)
 _ENTRIES = sa.select(*entries.columns)
-_AUTHENTICATIONS = sa.select(*schema.authentications.columns)
-_CARDS = sa.select(*schema.sealed_cards.columns)
+_AUTHENTICATIONS = sa.select(*tables.authentications.columns)
+_CARDS = sa.select(*tables.sealed_cards.columns)
 
 
 def _earliest(instant: sa.Column[Any], *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -243,9 +243,9 @@ def _earliest(instant: sa.Column[Any], *conditions: sa.ColumnElement[bool]) -> s
 
 
 _NEXT = (
-    _earliest(schema.messages.c.due_at, schema.one_of(schema.messages.c.state, (MessageState.WAITING,))),
-    _earliest(schema.operations.c.due_at, schema.one_of(schema.operations.c.status, OPEN_OPERATIONS)),
-    _earliest(schema.orders.c.deadline_at, is_open_round()),
-    _earliest(schema.authentications.c.deadline_at),
+    _earliest(tables.messages.c.due_at, tables.one_of(tables.messages.c.state, (MessageState.WAITING,))),
+    _earliest(tables.operations.c.due_at, tables.one_of(tables.operations.c.status, OPEN_OPERATIONS)),
+    _earliest(tables.orders.c.deadline_at, is_open_round()),
+    _earliest(tables.authentications.c.deadline_at),
 )
 """What there is to do next, past or future; messages that somebody is sending don't count."""

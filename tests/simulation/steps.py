@@ -34,8 +34,8 @@ from tolem.notifications.terms import Terms
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.ledger import LedgerEntry
 from tolem.sandbox.line import Line
-from tolem.storage.schema import Setting
 from tolem.storage.store import Decision, Key, Store
+from tolem.storage.tables import Setting
 
 
 class Steps:

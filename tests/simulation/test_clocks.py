@@ -21,7 +21,7 @@ from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
 from tolem.domain.payment import OperationKind, PaymentStatus
 from tolem.sandbox.cards import build_number
-from tolem.storage import claims, queries, schema, sweeps
+from tolem.storage import claims, queries, sweeps, tables
 
 PAYMENTS = 8
 LOOKS = 5
@@ -106,7 +106,7 @@ async def test_running_payments_are_left_alone(postgres_url: str, tmp_path: Path
             opened.set()
             await paying
             assert (await queries.summarize_open_operations(two.store)).total == 0
-            payments = await two.store.select(sa.select(*schema.payments.columns))
+            payments = await two.store.select(sa.select(*tables.payments.columns))
     assert [payment.status for payment in payments] == [PaymentStatus.CAPTURED] * PAYMENTS
     assert [request.kind for request in sent] == [OperationKind.PURCHASE] * PAYMENTS
 
@@ -136,7 +136,7 @@ async def test_business_time_and_ids_are_the_databases_too(postgres_url: str) ->
     async with running_gateway(postgres_url, clock=ahead) as gateway:
         caller = Caller(gateway.app)
         await caller.pay(await caller.page("000000001"))
-        (payment,) = await gateway.store.select(sa.select(*schema.payments.columns))
+        (payment,) = await gateway.store.select(sa.select(*tables.payments.columns))
     by_id = (payment.id.int >> 80) / 1000
     assert abs(by_id - time.time()) < 60
     assert abs(payment.created_at.timestamp() - time.time()) < 60

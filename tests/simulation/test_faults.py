@@ -54,7 +54,7 @@ from tolem.domain.payment import (
     OperationStatus,
     PaymentStatus,
 )
-from tolem.storage import schema
+from tolem.storage import tables
 
 DOWN = timedelta(minutes=3)
 """How long a killed gateway is away: longer than recovery waits."""
@@ -292,4 +292,4 @@ def _told(found: Evidence, order_id: Any) -> Counter[str]:
     return Counter(message.kind.value for message in delivered)
 
 
-_OPERATIONS = sa.select(*schema.operations.columns)
+_OPERATIONS = sa.select(*tables.operations.columns)

@@ -40,7 +40,7 @@ from tolem.ids import Ids
 from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import CLIENT_ID, TERMINAL_ID
 from tolem.sandbox.simulator import check_card
-from tolem.storage import keys, queries, schema
+from tolem.storage import keys, queries, tables
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Store
@@ -462,6 +462,6 @@ async def _is_settled(store: Store) -> bool:
     return (await queries.summarize_open_operations(store)).total == 0
 
 
-_PAYMENTS = sa.select(*schema.payments.columns)
+_PAYMENTS = sa.select(*tables.payments.columns)
 _LOCKS_AN_ORDER = re.compile(r"SELECT.*\sFROM orders\s.*\sFOR (NO KEY )?UPDATE", re.DOTALL)
 _invoices = count(1)

@@ -36,7 +36,7 @@ from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.sandbox.ledger import open_ledger
 from tolem.sandbox.simulator import Simulator
-from tolem.storage import keys, queries, schema
+from tolem.storage import keys, queries, tables
 
 PURCHASE, REFUND = OperationKind.PURCHASE, OperationKind.REFUND
 ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
@@ -426,5 +426,5 @@ async def _is_given_up(hour: Hour) -> bool:
     return (await queries.summarize_open_operations(hour.gateway.store)).given_up == 2
 
 
-_OPERATIONS = sa.select(*schema.operations.columns)
-_PAYMENTS = sa.select(*schema.payments.columns)
+_OPERATIONS = sa.select(*tables.operations.columns)
+_PAYMENTS = sa.select(*tables.payments.columns)

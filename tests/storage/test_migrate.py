@@ -24,7 +24,8 @@ from tolem.storage.migrate import (
     schema_version,
 )
 from tolem.storage.open import open_store
-from tolem.storage.schema import metadata, tolem_schema
+from tolem.storage.schema import tolem_schema
+from tolem.storage.tables import metadata
 
 
 def test_a_migrated_database_has_the_tables_of_the_schema(url: str) -> None:

@@ -32,8 +32,9 @@ from tolem.domain.payment import OperationStatus, PaymentStatus
 from tolem.storage import claims, keys
 from tolem.storage.mapping import Mapped
 from tolem.storage.open import open_store
-from tolem.storage.schema import orders, tolem_schema
+from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Decision, Key, Overloaded, Store, Uncertain
+from tolem.storage.tables import orders
 
 
 def by_invoice(invoice_id: str) -> Key[OrderHistory]:

@@ -25,8 +25,8 @@ from tolem.sandbox.faults import SWAP_PAUSE, Corruption, DeliveryFault, FaultKin
 from tolem.sandbox.state import SharedState
 from tolem.storage import keys
 from tolem.storage.columns import Id
-from tolem.storage.schema import messages
 from tolem.storage.store import Decision, Store
+from tolem.storage.tables import messages
 from tolem.telemetry import log
 
 

@@ -20,8 +20,8 @@ from tolem.domain.errors import Overloaded, Refusal, Refused
 from tolem.sandbox.faults import FAULTS_MAX, SEED_MAX, DeliveryFault, FaultWish, make_fault
 from tolem.storage import keys
 from tolem.storage.liveness import IsOrphaned
-from tolem.storage.schema import Setting, settings
 from tolem.storage.store import Decision, Store
+from tolem.storage.tables import Setting, settings
 from tolem.telemetry import log
 
 STATE_NAME = "sandbox"

@@ -13,9 +13,9 @@ from tolem.domain.message import MessageState
 from tolem.domain.payment import MONEY_KINDS, OperationStatus
 from tolem.storage.claims import is_first
 from tolem.storage.columns import Instant
-from tolem.storage.schema import authentications, messages, one_of, operations, orders, payments
 from tolem.storage.store import Store
 from tolem.storage.sweeps import is_open_round
+from tolem.storage.tables import authentications, messages, one_of, operations, orders, payments
 
 COUNT_MAX = 1_000
 """What is counted of each kind: whoever waits need not know how long a backlog is."""

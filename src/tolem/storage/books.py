@@ -13,8 +13,8 @@ from tolem.domain.message import MessageKind, MessageState
 from tolem.domain.order import ENDED_ORDERS, OrderStatus
 from tolem.domain.payment import OperationKind, OperationStatus, PaymentStatus
 from tolem.storage.columns import Id, Instant
-from tolem.storage.schema import messages, one_of, operations, orders, payments
 from tolem.storage.store import Store
+from tolem.storage.tables import messages, one_of, operations, orders, payments
 
 PAGE = 500
 LOOKUP_MAX = 256

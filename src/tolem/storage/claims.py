@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from tolem.domain.message import UNDELIVERED, Message, MessageState
 from tolem.storage.columns import Instant
 from tolem.storage.liveness import IsOrphaned
-from tolem.storage.schema import messages, one_of, orders
 from tolem.storage.store import Store
+from tolem.storage.tables import messages, one_of, orders
 
 SCAN_MAX = 500
 """Due messages that are looked at to learn of their hosts. If more are due, hosts are asked for one by one."""

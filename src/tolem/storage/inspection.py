@@ -17,8 +17,8 @@ from tolem.domain.message import UNDELIVERED, Attempt, Message, MessageState
 from tolem.domain.order import Order
 from tolem.domain.payment import Operation, Payment
 from tolem.storage.columns import Id, Instant
-from tolem.storage.schema import attempts, events, messages, one_of, operations, orders, payments, terminals
 from tolem.storage.store import Store
+from tolem.storage.tables import attempts, events, messages, one_of, operations, orders, payments, terminals
 
 SCAN_MAX = 2_000
 """Rows that one page looks at."""

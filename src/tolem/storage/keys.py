@@ -18,7 +18,7 @@ from tolem.domain.message import Message
 from tolem.domain.order import AccessToken, Order, Page, RequestKey
 from tolem.domain.sealed_card import CardKey, SealedCard
 from tolem.storage.change import Key
-from tolem.storage.schema import Setting
+from tolem.storage.tables import Setting
 
 
 def order_by_id(order_id: UUID) -> Key[OrderHistory]:

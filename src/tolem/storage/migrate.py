@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from tolem.storage.mapping import Schema
 from tolem.storage.open import is_sqlite, libpq_url, sqlite_path
-from tolem.storage.schema import settings
 from tolem.storage.store import Store
+from tolem.storage.tables import settings
 
 EXPECTED_VERSION = "0001"
 """The last revision in migrations/versions."""

@@ -11,8 +11,8 @@ from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import UNDELIVERED
 from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, Operation
 from tolem.storage.columns import Id, Instant
-from tolem.storage.schema import merchants, messages, one_of, operations, orders, payments, terminals, webhook_secrets
 from tolem.storage.store import Store
+from tolem.storage.tables import merchants, messages, one_of, operations, orders, payments, terminals, webhook_secrets
 
 COUNT_MAX = 10_001
 """Past this nothing is counted: whoever looks learns that it is much, and holds nobody up."""

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from tolem.domain.order import OrderStatus
 from tolem.domain.payment import MONEY_KINDS, OPEN_OPERATIONS, OPEN_STATUSES, Operation
 from tolem.storage.columns import EPOCH, Id, Instant
-from tolem.storage.schema import (
+from tolem.storage.store import Store
+from tolem.storage.tables import (
     access_tokens,
     authentications,
     card_keys,
@@ -25,7 +26,6 @@ from tolem.storage.schema import (
     request_keys,
     sealed_cards,
 )
-from tolem.storage.store import Store
 
 NIL = UUID(int=0)
 
