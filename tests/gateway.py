@@ -174,7 +174,7 @@ class ShopServer:
         self.url = ""
         self._arrived = asyncio.Event()
 
-    async def wait(self, count: int, seconds: float = 10) -> list[dict[str, Any]]:
+    async def wait(self, count: int, seconds: float = 30) -> list[dict[str, Any]]:
         """All that was received, once it is at least `count`."""
         async with asyncio.timeout(seconds):
             while len(self.received) < count:
@@ -195,7 +195,7 @@ class ShopServer:
         return web.Response(status=status)
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     """Returns once `condition` holds; fails after `seconds`."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - what it waits for happens in a database
