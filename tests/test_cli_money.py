@@ -1,14 +1,13 @@
 """resolve and reconcile as an operator runs them, beside a running server."""
 
 import json
-import subprocess
 import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.test_cli import COMMAND, environment, run, serving
+from tests.test_cli import invoke, run, serving
 from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID
 
@@ -41,9 +40,8 @@ class Shop:
 
 def reconcile(cwd: Path, status: int, **extra: str) -> dict[str, Any]:
     """The report as JSON. With status 1 it still goes to standard output."""
-    command = [*COMMAND, "reconcile", "--json"]
-    done = subprocess.run(command, cwd=cwd, env=environment(**extra), capture_output=True, text=True)
-    assert done.returncode == status, done.stdout + done.stderr
+    done = invoke("reconcile", "--json", cwd=cwd, **extra)
+    assert done.exit_code == status, done.output
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
