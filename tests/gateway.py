@@ -5,22 +5,28 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from aiohttp import web
 
+from tests.shared_pages import share_pages
 from tolem import worker
-from tolem.bootstrap import Gateway, open_gateway
+from tolem.bootstrap import Gateway, open_gateway, prepare_sandbox_database
 from tolem.clock import Clock
 from tolem.config import Config
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID
+from tolem.storage.open import is_sqlite, sqlite_path
 
 APPROVED_CARD = "4405639704015096"
 LOCKED_CARD = "4003032704547597"
 ORIGIN = "http://gateway.test"
 
 worker.STEP_SECONDS = 0.1  # tests need not wait for the loops as long as payers may
+share_pages(setattr)
 
 
 class Answer(NamedTuple):
@@ -227,6 +233,20 @@ def build_config(database_url: str, **changes: Any) -> Config:
     return Config(**values)
 
 
+@cache
+def _template() -> dict[str, bytes]:
+    """The files of a sandbox's new database, by the ends of their names: nobody waits for the same migration again."""
+    with TemporaryDirectory() as folder:
+        prepare_sandbox_database(build_config(f"sqlite:///{folder}/tolem.db"))
+        return {path.name.removeprefix("tolem"): path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def _copy_template(database: Path) -> None:
+    if not database.exists():
+        for ending, content in _template().items():
+            database.with_name(database.stem + ending).write_bytes(content)
+
+
 @asynccontextmanager
 async def running_gateway(
     database_url: str,
@@ -239,7 +259,10 @@ async def running_gateway(
     """A gateway with all its loops."""
     wraps = {"wrap_acquirer": wrap_acquirer, "wrap_authenticator": wrap_authenticator}
     wrap = {name: value for name, value in wraps.items() if value}
-    gateway = await open_gateway(build_config(database_url, **changes), clock=clock, **wrap)
+    config = build_config(database_url, **changes)
+    if is_sqlite(database_url):
+        _copy_template(sqlite_path(database_url))
+    gateway = await open_gateway(config, clock=clock, **wrap)
     try:
         yield gateway
     finally:
