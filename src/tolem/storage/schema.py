@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from tolem.domain.appearance import Logo
 from tolem.domain.authentication import PendingAuthentication
 from tolem.domain.history import (
     Event,
@@ -27,6 +28,7 @@ from tolem.storage.tables import (
     authentications,
     card_keys,
     events,
+    logos,
     merchants,
     messages,
     one_of,
@@ -55,6 +57,7 @@ tolem_schema = Schema(
         unique=("client_id",),
     ),
     Mapped(terminals, Terminal, mutable=_all_but(terminals, "id", "merchant_id", "created_at")),
+    Mapped(logos, Logo),
     Mapped(webhook_secrets, WebhookSecrets, mutable=_all_but(webhook_secrets, "terminal_id")),
     Mapped(
         orders,
@@ -63,7 +66,7 @@ tolem_schema = Schema(
         unique=("terminal_id", "invoice_id"),
     ),
     Mapped(access_tokens, AccessToken),
-    Mapped(pages, Page),
+    Mapped(pages, Page, mutable=("language",)),
     Mapped(request_keys, RequestKey),
     Mapped(
         payments,
