@@ -132,7 +132,8 @@ async def paid_till(
 
 async def test_a_hold_is_captured_whole_or_in_part_once(database_url: str) -> None:
     async with paid_till(database_url) as till:
-        assert (await till.payment()).hold_expires_at is not None
+        payment = await till.payment()
+        assert payment.hold_expires_at == payment.release_at is not None
         assert await till.refused(CAPTURE, "100.01") is Refusal.INVALID_REQUEST
         assert await till.refused(CAPTURE, "0") is Refusal.INVALID_REQUEST
         assert await till.refused(REFUND) is Refusal.WRONG_STATE

@@ -81,9 +81,9 @@ async def test_due_rounds_are_open_overdue_and_without_an_open_payment(store: St
 
 
 async def test_due_holds_come_longest_overdue_first_and_go_on_where_one_stopped(store: Store) -> None:
-    def held(hold_expires_at: datetime | None, **changes: Any) -> tuple[Order, Payment]:
+    def held(release_at: datetime | None, **changes: Any) -> tuple[Order, Payment]:
         order = build_order(str(next(numbers)), status=OrderStatus.PAID)
-        paid = {"status": PaymentStatus.AUTHORIZED, "authorized": 1, "hold_expires_at": hold_expires_at}
+        paid = {"status": PaymentStatus.AUTHORIZED, "authorized": 1, "release_at": release_at}
         return order, build_payment(order, **paid | changes)
 
     numbers = itertools.count()

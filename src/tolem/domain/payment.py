@@ -152,7 +152,9 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     card_id: UUID
     """What the shop is told as the card's id; pays nothing unless the card is saved."""
     hold_expires_at: datetime | None = None
-    """When the hold is to be released; None where nothing is held."""
+    """From then on it can't be captured; None where nothing is held."""
+    release_at: datetime | None = None
+    """When the acquirer is asked, or asked again, to release the hold; None where nothing is held."""
     is_hold_expired: bool = False
     """True: voided because of its age, not by the shop."""
     created_at: datetime

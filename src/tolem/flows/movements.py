@@ -99,7 +99,7 @@ def check_release(history: OrderHistory, payment: Payment, at: datetime) -> None
         raise _busy(open_operation)
     if payment.status is not PaymentStatus.AUTHORIZED:
         raise Refused(Refusal.WRONG_STATE, f"the payment is {payment.status}")
-    if payment.hold_expires_at is None or at < payment.hold_expires_at:
+    if payment.release_at is None or at < payment.release_at:
         raise Refused(Refusal.WRONG_STATE, "the hold is not to be released yet")
 
 

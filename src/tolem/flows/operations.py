@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -33,7 +33,6 @@ from tolem.telemetry import log, operations_total
 
 __all__ = ["MoneyRequest", "MoneyResult", "Operations"]
 
-KEY_LIFETIME = timedelta(days=7)
 SHOP = "shop"
 """`Operation.cause` of what a shop asked for."""
 JOIN_SECONDS = 0.1
@@ -131,7 +130,6 @@ class Operations:
                 order_id=order_id,
                 operation_id=operation.id,
                 content_hash=content_hash,
-                expires_at=draft.at + KEY_LIFETIME,
             )
             return (request_key,)
 

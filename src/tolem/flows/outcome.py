@@ -38,6 +38,8 @@ REASON_NO_ANSWER = 458
 """The acquirer did not answer and confirmed later that nothing is taken."""
 HOLD_EXPIRED = "hold expired"
 """`Operation.cause` of a void that nobody asked for."""
+NOTHING_HELD = {"hold_expires_at": None, "release_at": None}
+RELEASE_GAP = timedelta(days=1)
 GAP_MAX = timedelta(minutes=1)
 GIVEN_UP_GAP = timedelta(minutes=15)
 
@@ -86,7 +88,7 @@ def record_answer(
     if answer.verdict is Verdict.DECLINED:
         settled = _settle(operation, OperationStatus.DECLINED, stamp.at, answer.reason_code)
         event = _event(payment, f"{operation.kind}_declined", f"with {answer.reason_code}", stamp)
-        kept = _keep_hold_due(payment, operation, stamp)
+        kept = _release_again(payment, operation, stamp)
         return Decision(Recorded(payment.status), (settled, event, *kept))
     settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
     moved = _move_totals(payment, operation, stamp)
@@ -242,6 +244,7 @@ def _record_attempt(
     settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
     is_purchase = operation.kind is OperationKind.PURCHASE
     is_held = not is_purchase and answer.amount > 0
+    expires_at = stamp.at + timedelta(days=terminal.hold_days) if is_held else None
     approved = advance(
         payment,
         PaymentStatus.CAPTURED if is_purchase else PaymentStatus.AUTHORIZED,
@@ -251,7 +254,8 @@ def _record_attempt(
         approval_code=answer.approval_code,
         rrn=answer.rrn or payment.rrn,
         issuer_name=answer.issuer_name,
-        hold_expires_at=stamp.at + timedelta(days=terminal.hold_days) if is_held else None,
+        hold_expires_at=expires_at,
+        release_at=expires_at,
     )
     end = rounds.succeed(history, approved, terminal, stamp)
     return Decision(Recorded(approved.status, end.message), (end.order, approved, settled, *end.records))
@@ -261,10 +265,10 @@ def _move_totals(payment: Payment, operation: Operation, stamp: Stamp) -> Paymen
     """The payment after an approved capture, void or refund."""
     match operation.kind:
         case OperationKind.CAPTURE:  # once; the acquirer releases the rest of the hold
-            return advance(payment, PaymentStatus.CAPTURED, stamp.at, captured=operation.amount, hold_expires_at=None)
+            return advance(payment, PaymentStatus.CAPTURED, stamp.at, captured=operation.amount, **NOTHING_HELD)
         case OperationKind.VOID:
             is_by_age = operation.cause == HOLD_EXPIRED
-            return advance(payment, PaymentStatus.VOIDED, stamp.at, hold_expires_at=None, is_hold_expired=is_by_age)
+            return advance(payment, PaymentStatus.VOIDED, stamp.at, is_hold_expired=is_by_age, **NOTHING_HELD)
         case OperationKind.REFUND:
             refunded = payment.refunded + operation.amount
             if refunded == payment.captured:
@@ -274,11 +278,11 @@ def _move_totals(payment: Payment, operation: Operation, stamp: Stamp) -> Paymen
             raise ValueError(f"{operation.kind} moves no totals")
 
 
-def _keep_hold_due(payment: Payment, operation: Operation, stamp: Stamp) -> tuple[Payment, ...]:
+def _release_again(payment: Payment, operation: Operation, stamp: Stamp) -> tuple[Payment, ...]:
     """The acquirer declined to release an expired hold: it is asked again in a day, never forgotten."""
     if operation.cause != HOLD_EXPIRED:
         return ()
-    return (replace(payment, hold_expires_at=stamp.at + timedelta(days=1)),)
+    return (replace(payment, release_at=stamp.at + RELEASE_GAP),)
 
 
 def _may_succeed(order: Order, payment: Payment) -> bool:

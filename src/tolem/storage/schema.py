@@ -81,6 +81,7 @@ tolem_schema = Schema(
             "trans_status",
             "trans_status_reason",
             "hold_expires_at",
+            "release_at",
             "is_hold_expired",
             "updated_at",
         ),

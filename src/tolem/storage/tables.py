@@ -193,10 +193,8 @@ request_keys = sa.Table(
     _needed("order_id", Id),
     _needed("operation_id", Id),
     _needed("content_hash", LargeBinary),
-    _needed("expires_at", Instant),
     sqlite_with_rowid=False,
 )
-Index("request_keys_expiry", request_keys.c.expires_at)
 
 payments = sa.Table(
     "payments",
@@ -224,6 +222,7 @@ payments = sa.Table(
     _needed("ip", Text),
     _needed("card_id", Id),
     Column("hold_expires_at", Instant),
+    Column("release_at", Instant),
     _needed("is_hold_expired", Flag),
     _needed("created_at", Instant),
     _needed("updated_at", Instant),
@@ -234,7 +233,7 @@ payments = sa.Table(
     ),
 )
 Index("payments_order", payments.c.order_id)
-_partial("payments_hold", payments.c.hold_expires_at, where=payments.c.hold_expires_at.is_not(None))
+_partial("payments_release", payments.c.release_at, where=payments.c.release_at.is_not(None))
 _partial("payments_open", payments.c.order_id, where=one_of(payments.c.status, OPEN_STATUSES), unique=True)
 _partial("payments_successful", payments.c.round_id, where=one_of(payments.c.status, SUCCESSFUL_STATUSES), unique=True)
 

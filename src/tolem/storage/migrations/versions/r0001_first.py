@@ -148,11 +148,9 @@ def upgrade() -> None:
         sa.Column("order_id", Id(), nullable=False),
         sa.Column("operation_id", Id(), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
         sqlite_with_rowid=False,
     )
-    op.create_index("request_keys_expiry", "request_keys", ["expires_at"])
 
     op.create_table(
         "payments",
@@ -179,6 +177,7 @@ def upgrade() -> None:
         sa.Column("ip", sa.Text(), nullable=False),
         sa.Column("card_id", Id(), nullable=False),
         sa.Column("hold_expires_at", Instant(), nullable=True),
+        sa.Column("release_at", Instant(), nullable=True),
         sa.Column("is_hold_expired", Flag(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
@@ -199,7 +198,7 @@ def upgrade() -> None:
         "status IN ('new', 'authenticating', 'authorizing', 'unknown')",
         unique=True,
     )
-    _create_partial_index("payments_hold", "payments", ["hold_expires_at"], "hold_expires_at IS NOT NULL")
+    _create_partial_index("payments_release", "payments", ["release_at"], "release_at IS NOT NULL")
     op.create_index("payments_order", "payments", ["order_id"])
     _create_partial_index(
         "payments_successful",
