@@ -15,7 +15,7 @@ from tolem.acquirers.base import AcquirerAnswer, Verdict
 from tolem.domain.authentication import Ruling
 from tolem.domain.history import Event, OrderHistory
 from tolem.domain.merchant import Terminal
-from tolem.domain.message import Message, MessageKind
+from tolem.domain.message import Message
 from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import (
     CARD_KINDS,
@@ -92,9 +92,7 @@ def record_answer(
         return Decision(Recorded(payment.status), (settled, event, *kept))
     settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
     moved = _move_totals(payment, operation, stamp)
-    message = rounds.tell_operation(
-        history, moved, MessageKind(operation.kind.value), operation.amount, terminal, stamp
-    )
+    message = rounds.tell_operation(history, moved, operation, terminal, stamp)
     event = _event(moved, f"{operation.kind}_approved", operation.cause, stamp)
     return Decision(Recorded(moved.status, message), (moved, settled, event, *([message] if message else ())))
 
@@ -257,7 +255,7 @@ def _record_attempt(
         hold_expires_at=expires_at,
         release_at=expires_at,
     )
-    end = rounds.succeed(history, approved, terminal, stamp)
+    end = rounds.succeed(history, approved, operation, terminal, stamp)
     return Decision(Recorded(approved.status, end.message), (end.order, approved, settled, *end.records))
 
 
@@ -309,5 +307,5 @@ def _after_failure(
     ended = (payment,) if operation is None else (payment, operation)
     if (left > 0 and not rounds.is_overdue(order, stamp.at)) or not _may_succeed(order, payment):
         return Decision(Recorded(payment.status), (*ended, _event(payment, "attempt_failed", detail, stamp)))
-    end = rounds.fail(history, payment, terminal, stamp, cause=f"last attempt {detail}")
+    end = rounds.fail(history, payment, terminal, stamp, cause=f"last attempt {detail}", operation=operation)
     return Decision(Recorded(payment.status, end.message), (end.order, *ended, *end.records))

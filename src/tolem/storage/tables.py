@@ -341,6 +341,7 @@ messages = sa.Table(
     _needed("round_id", Id),
     _needed("terminal_id", Id),
     Column("payment_id", Id),
+    Column("operation_id", Id),
     _needed("kind", Choice(MessageKind)),
     _needed("url", Text),
     _needed("host", Text),

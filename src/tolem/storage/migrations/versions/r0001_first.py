@@ -306,6 +306,7 @@ def upgrade() -> None:
         sa.Column("round_id", Id(), nullable=False),
         sa.Column("terminal_id", Id(), nullable=False),
         sa.Column("payment_id", Id(), nullable=True),
+        sa.Column("operation_id", Id(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
