@@ -42,8 +42,8 @@ class Draft(NamedTuple):
     id: UUID
     stan: str
     at: datetime
-    due_at: datetime
-    """Real time."""
+    until: datetime
+    """Real time: `Operation.asked_until`, and when recovery may take it up."""
 
 
 def find_repeated(history: OrderHistory, payment: Payment, request: MoneyRequest, at: datetime) -> Operation | None:
@@ -118,7 +118,8 @@ def prepare(
         rrn=rrn(draft.at, draft.stan),
         original_id=_original(history, payment).id,
         is_whole=amount == _rest(payment, kind),
-        due_at=draft.due_at,
+        due_at=draft.until,
+        asked_until=draft.until,
         created_at=draft.at,
         **details,
     )

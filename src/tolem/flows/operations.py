@@ -208,7 +208,7 @@ class Operations:
                 raise LookupError(f"order {order_id} is not stored")
             stored = history.operations.get(draft.id)
             if stored is not None:
-                is_new = stored.status is OperationStatus.PREPARED  # otherwise recovery was faster
+                is_new = stored.asked_until == draft.until  # otherwise recovery was faster
                 return Decision(_Taken(stored, history.payments[stored.payment_id].currency, is_new))
             return decide(history, *others)
 
@@ -229,7 +229,7 @@ class Operations:
     async def _perform(self, taken: _Taken, terminal: Terminal, is_heard: Callable[[], bool]) -> MoneyResult:
         """The exchange, its outcome as it is stored, and that the caller is told."""
         operation, currency, _ = taken
-        answer = await self._acquiring.exchange(money_request(operation, terminal, currency))
+        answer = await self._acquiring.exchange(money_request(operation, terminal, currency), operation.asked_until)
         await self._acquiring.record(operation, currency, terminal, answer)
         result = await self._look(operation)
         if result.is_settled and operation.doubted_at is not None and is_heard():
@@ -273,5 +273,4 @@ class Operations:
 
     def _draft(self) -> Draft:
         acquiring = self._acquiring
-        due_at = acquiring.clock.real_now() + acquiring.first_recovery
-        return Draft(acquiring.ids.new(), acquiring.ids.stan(), acquiring.clock.now(), due_at)
+        return Draft(acquiring.ids.new(), acquiring.ids.stan(), acquiring.clock.now(), acquiring.claim_until())

@@ -92,7 +92,17 @@ tolem_schema = Schema(
     Mapped(
         operations,
         Operation,
-        mutable=("status", "rrn", "reason_code", "tries", "due_at", "doubted_at", "alerted_at", "finished_at"),
+        mutable=(
+            "status",
+            "rrn",
+            "reason_code",
+            "tries",
+            "due_at",
+            "asked_until",
+            "doubted_at",
+            "alerted_at",
+            "finished_at",
+        ),
     ),
     Mapped(events, Event),
     Mapped(messages, Message, mutable=("state", "tries", "tries_before", "due_at", "lease_owner", "leased_until")),

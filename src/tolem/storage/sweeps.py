@@ -4,7 +4,7 @@ A claim takes rows whose order nobody is working on (SKIP LOCKED on PostgreSQL, 
 changes anything of an order holds the order's lock. On SQLite the writer is alone anyway.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -37,10 +37,10 @@ class DueHold(NamedTuple):
     order_id: UUID
 
 
-async def claim_operations(store: Store, *, real_now: datetime, hold: timedelta, limit: int) -> list[Operation]:
-    """Takes up operations without a known outcome that are due, and counts the try. They are due again after
-    `hold` unless the outcome is recorded before."""
-    return await store.sweep(_CLAIM_OPERATIONS, real_now=real_now, again_at=real_now + hold, limit=limit)
+async def claim_operations(store: Store, *, real_now: datetime, until: datetime, limit: int) -> list[Operation]:
+    """Takes up operations without a known outcome that are due, and counts the try. They may be asked about until then,
+    and are due again then unless the outcome is recorded before."""
+    return await store.sweep(_CLAIM_OPERATIONS, real_now=real_now, until=until, limit=limit)
 
 
 async def due_rounds(store: Store, *, now: datetime, limit: int) -> list[UUID]:
@@ -89,7 +89,9 @@ def _claim_operations() -> sa.Executable:
     )
     return (
         operations.update()
-        .values(due_at=_instant("again_at"), tries=operations.c.tries + sa.literal_column("1"))
+        .values(
+            due_at=_instant("until"), asked_until=_instant("until"), tries=operations.c.tries + sa.literal_column("1")
+        )
         .where(operations.c.id.in_(sa.select(claimed.c.id)))
         .returning(*operations.columns)
     )

@@ -292,6 +292,7 @@ operations = sa.Table(
     _needed("reason_code", Integer),
     _needed("tries", Integer),
     Column("due_at", Instant),
+    Column("asked_until", Instant),
     Column("doubted_at", Instant),
     Column("alerted_at", Instant),
     _needed("created_at", Instant),
@@ -310,7 +311,11 @@ _partial(
 _partial(
     "operations_open",
     operations.c.payment_id,
-    where=sa.and_(one_of(operations.c.status, OPEN_OPERATIONS), one_of(operations.c.kind, MONEY_KINDS)),
+    where=sa.and_(
+        one_of(operations.c.status, OPEN_OPERATIONS),
+        one_of(operations.c.kind, MONEY_KINDS),
+        operations.c.finished_at.is_(None),  # a late approval opens again what was settled, beside another
+    ),
     unique=True,
 )
 _partial(

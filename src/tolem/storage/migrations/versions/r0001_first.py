@@ -262,6 +262,7 @@ def upgrade() -> None:
         sa.Column("reason_code", sa.Integer(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("due_at", Instant(), nullable=True),
+        sa.Column("asked_until", Instant(), nullable=True),
         sa.Column("doubted_at", Instant(), nullable=True),
         sa.Column("alerted_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
@@ -277,7 +278,8 @@ def upgrade() -> None:
         "operations_open",
         "operations",
         ["payment_id"],
-        "status IN ('prepared', 'unknown') AND kind IN ('authorize', 'purchase', 'capture', 'void', 'refund')",
+        "status IN ('prepared', 'unknown') AND kind IN ('authorize', 'purchase', 'capture', 'void', 'refund')"
+        " AND finished_at IS NULL",
         unique=True,
     )
     _create_partial_index(
