@@ -67,7 +67,9 @@ class Till:
     ) -> MoneyResult:
         content = f"{kind} {amount} {external_id}".encode()
         request = MoneyRequest(kind, self.payment_id, amount, external_id, key, content)
-        return await self.operations.move(self.bearer, request)
+        result = await self.operations.move(self.bearer, request)
+        await self.operations.note_told(result)
+        return result._replace(untold=None)
 
     async def refused(self, kind: OperationKind, amount: str | None = None, **more: str) -> Refusal:
         before = await self.history()

@@ -72,6 +72,18 @@ def find_repeated(history: OrderHistory, payment: Payment, request: MoneyRequest
     return None
 
 
+def is_untold(operation: Operation) -> bool:
+    """Its caller may not have been told the result, and nobody was told "in progress": one telling ends the doubt. Who
+    was told "in progress" may be several, who repeat for a day (docs/protocol.md §7)."""
+    return operation.doubted_at is not None and operation.doubted_at == operation.created_at
+
+
+def may_be_being_told(operation: Operation, at: datetime, duration: timedelta) -> bool:
+    """It ended less than that long ago, and its caller may be reading the result now."""
+    ended_at = operation.finished_at
+    return is_untold(operation) and ended_at is not None and at - ended_at < duration
+
+
 def check(payment: Payment, request: MoneyRequest, at: datetime) -> int:
     """The amount to move, in minor units. Raises Refused where status or totals forbid it."""
     if request.kind is OperationKind.REFUND:

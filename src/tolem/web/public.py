@@ -127,7 +127,7 @@ class _Library:
 
 
 def _not_found(request: Request) -> Response:
-    body = {"code": 404, "message": f"nothing is served at this path with {request.method}"}
+    body = {"code": 100, "message": f"nothing is served at this path with {request.method}"}
     return Response(msgspec.json.encode(body), status_code=404, media_type="application/json")
 
 
