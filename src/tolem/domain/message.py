@@ -56,6 +56,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     round_id: UUID
     terminal_id: UUID
     payment_id: UUID | None
+    operation_id: UUID | None = None
+    """The operation whose outcome it tells; None: a round that ended without one."""
     kind: MessageKind
     url: str
     host: str

@@ -4,6 +4,7 @@ framework's objects; everything else of the edge is Starlette's.
 
 import re
 from binascii import a2b_qp
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -108,12 +109,16 @@ class Response(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes = b""
+    on_sent: Callable[[], Awaitable[None]] | None = None
+    """What is to be done once it has been written."""
 
     async def send(self, send: Send, *, without_body: bool = False) -> None:
-        """Writes it; `without_body` answers HEAD."""
+        """Writes it, and does what is to be done then; `without_body` answers HEAD."""
         headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if without_body else self.body})
+        if self.on_sent is not None:
+            await self.on_sent()
 
 
 def json_response(status: int, body: bytes, *extra: tuple[bytes, bytes]) -> Response:

@@ -149,7 +149,7 @@ def _keep_for_ever(body: bytes, media_type: str) -> Response:
 
 
 def _not_found(request: Request) -> Response:
-    body = {"code": 404, "message": f"nothing is served at this path with {request.method}"}
+    body = {"code": 100, "message": f"nothing is served at this path with {request.method}"}
     return Response(msgspec.json.encode(body), status_code=404, media_type="application/json")
 
 
