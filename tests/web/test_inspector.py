@@ -93,6 +93,19 @@ async def test_an_order_as_it_goes(database_url: str) -> None:
         assert ["webhook-id", delivery["id"]] in delivery["attempts"][0]["headers"]
 
 
+async def test_a_shop_that_echoes_does_not_show_the_secret(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as scene:
+        scene.shop.is_echoing = True
+        scene.shop.status = 400
+        await scene.pay()
+        scene.shop.status = 200
+        full = await scene.order()
+        response = full["deliveries"][0]["attempts"][0]["response"]
+        assert json.loads(response)["invoiceId"] == INVOICE
+        assert json.loads(response)["secret_hash"] == "••••••••"
+        assert "JDKCNDDGGDTPSKJD" not in json.dumps([full, await scene.orders()])
+
+
 async def test_the_newest_first_and_old_ones_when_something_happens(database_url: str) -> None:
     async with opened(database_url) as scene:
         first = await scene.pay("000000001")
