@@ -109,6 +109,21 @@ async def test_a_repeated_message_comes_as_often(database_url: str) -> None:
         assert (message.state, message.tries) == (MessageState.DELIVERED, 1)
 
 
+async def test_repetitions_of_a_slow_shop_share_the_time_of_one_try(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
+        administration = Administration(gateway.store, SystemClock(), Ids())
+        await administration.change_terminal(TERMINAL_ID, notify_connect_seconds=1, notify_whole_seconds=2)
+        await make(caller, "repeat", times=10)
+        shop.seconds = 0.9
+        await buy(caller)
+        await settle(caller)
+        (message,) = await messages_of(gateway)
+        assert (message.state, message.tries) == (MessageState.DELIVERED, 1)
+        assert 1 <= len(shop.received) <= 3  # the last one may have been cut off
+        (attempt,) = await attempts_of(gateway)
+        assert attempt.status == 200
+
+
 async def refund_after(gateway: Gateway, caller: PatientCaller) -> None:
     """A paid order of which half is given back; the terminal tells of refunds."""
     admin = Administration(gateway.store, SystemClock(), Ids())

@@ -75,8 +75,10 @@ def decide_result(
 
 
 def is_leased(record: Message, message: Message, instance: int) -> bool:
-    """The stored message is still in the hands of the try that began with `message`."""
-    return (record.state, record.lease_owner, record.tries) == (MessageState.SENDING, instance, message.tries)
+    """The stored message is still in the hands of the try that began with `message`: a later lease of ours is another
+    one's, whose try is on its way."""
+    held = (MessageState.SENDING, instance, message.leased_until, message.tries)
+    return (record.state, record.lease_owner, record.leased_until, record.tries) == held
 
 
 def decide_return(loaded: MessageWithOrder | None, message: Message, instance: int) -> Decision[None]:
