@@ -216,7 +216,7 @@ async def test_what_is_not_there(sqlite_url: str) -> None:
 async def test_a_name_that_was_pointed_here_opens_nothing(sqlite_url: str, host: str, status: int) -> None:
     async with running_gateway(sqlite_url) as gateway:
         caller = PatientCaller(gateway.app)
-        for path in ("/sandbox", "/sandbox/clock"):
+        for path in ("/sandbox", "/sandbox/clock", "/metrics"):
             assert (await caller.call("GET", path, headers={"host": host})).status == status
         assert (await caller.call("GET", "/healthz", headers={"host": host})).status == 200
 
