@@ -14,7 +14,9 @@ from tests.merchant_api import service
 from tests.sandbox.test_clock import JSON, moved
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
+from tolem.domain.delivery_story import advise
 from tolem.domain.message import Attempt, Message, MessageState
+from tolem.domain.story import Advice
 from tolem.flows.administration import Administration
 from tolem.ids import Ids
 from tolem.merchant import InvalidNotification
@@ -69,6 +71,7 @@ async def test_lost_tries_are_made_again_on_schedule(database_url: str) -> None:
         tries = await attempts_of(gateway)
         words = f"lost on the way by the sandbox's fault {made['id']}"
         assert [(attempt.status, attempt.error) for attempt in tries] == [(None, words), (None, words), (200, "")]
+        assert advise(tries[0]) is Advice.REMOVE_FAULT
 
 
 async def test_a_lost_answer_makes_the_shop_get_it_again(database_url: str) -> None:
@@ -81,6 +84,7 @@ async def test_a_lost_answer_makes_the_shop_get_it_again(database_url: str) -> N
         first, second = await attempts_of(gateway)
         assert (first.status, second.status) == (None, 200)
         assert first.error.startswith("the answer (200) was lost on the way")
+        assert advise(first) is Advice.REMOVE_FAULT
         assert first.address
         assert first.headers
 

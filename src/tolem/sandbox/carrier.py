@@ -92,7 +92,7 @@ class FaultyCarrier:
     ) -> TryResult | None:
         """A try that sets out, and what becomes of it on the way."""
         if lost := faults.find(met, FaultKind.LOSE):
-            return TryResult(None, f"lost on the way by the sandbox's fault {lost.id}", fault=Fault.OTHER)
+            return TryResult(None, f"lost on the way by the sandbox's fault {lost.id}", fault=Fault.SANDBOX)
         travels = message
         if corrupting := faults.find(met, FaultKind.CORRUPT):
             how, body = faults.corrupt(corrupting, message.body, told, message.tries)
@@ -109,7 +109,7 @@ class FaultyCarrier:
         if result is not None and (lost := faults.find(met, FaultKind.LOSE_ANSWER)):
             was = result.status if result.status is not None else result.error
             words = f"the answer ({was}) was lost on the way by the sandbox's fault {lost.id}"
-            return result._replace(status=None, error=words, response=b"", retry_after=None, fault=Fault.OTHER)
+            return result._replace(status=None, error=words, response=b"", retry_after=None, fault=Fault.SANDBOX)
         return result
 
     async def find_told(self, message: Message) -> Told | None:

@@ -103,9 +103,12 @@ class Inspector:
     async def _send(self, request: Request) -> Any:
         wish = await _read_wish(request)
         message_id = wire.parse_id(request.path_params["id"], "id")
-        sent = await self._replay.play(message_id, wish.way, WHO, late_seconds=wish.seconds)
+        played = await self._replay.play(message_id, wish.way, WHO, late_seconds=wish.seconds)
         log.info("message_sent_again", message_id=str(message_id), way=wish.way)
-        return {"sent": [str(one) for one in sent]}
+        return {
+            "sent": [str(one) for one in played.sent],
+            "waits_for": str(played.waits_for) if played.waits_for else None,
+        }
 
     def _describe(self, watched: WatchedOrder) -> dict[str, Any]:
         """An order in the list."""
