@@ -74,7 +74,12 @@ class Inspection:
         found = await inspection.list_orders_of_invoice(self._store, invoice_id)
         orders = [order for order in found if terminals is None or order.terminal_id in terminals]
         if not orders:
-            raise Refused(Refusal.NOT_FOUND, f"there is no order {invoice_id[:64]!r}", "invoice")
+            raise Refused(
+                Refusal.NOT_FOUND,
+                f"there is no order {invoice_id[:64]!r}: no token was issued for this invoice. If the shop asked for"
+                " one, the answer said why it was refused; the gateway's log has it, too: look for token_refused",
+                "invoice",
+            )
         if len(orders) > 1:
             known = ", ".join(sorted(str(order.terminal_id) for order in orders))
             raise Refused(

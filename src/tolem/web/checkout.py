@@ -56,6 +56,8 @@ class PayformEndpoint:
             language = wish.language
             page_id = await self._checkout.open_page(wish)
         except PayObjectError as error:
+            if error.access_token:
+                await self._checkout.note_unreadable(error.access_token, str(error))
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
             return self._refuse(request, refused, language)
         except Refused as refused:
