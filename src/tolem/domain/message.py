@@ -44,6 +44,7 @@ class Fault(StrEnum):
     CUT = "cut"  # connected, then closed without an answer
     TIMED_OUT = "timed_out"  # connected, and no answer in time
     GARBLED = "garbled"  # what came is not HTTP
+    SANDBOX = "sandbox"  # a fault that somebody asked the sandbox for lost the try or its answer
     OTHER = "other"
 
 

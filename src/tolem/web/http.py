@@ -64,8 +64,8 @@ class Request:
         return [value.decode("latin-1") for value in found.values()]
 
     def query(self) -> dict[str, str]:
-        """Fields of the query string; the last of a name counts. Raises Refused."""
-        return _parse_fields(bytes(self.scope["query_string"]))
+        """Fields of the query string. Raises Refused, also for a name that comes twice: which one is meant?"""
+        return _parse_fields(bytes(self.scope["query_string"]), may_repeat=False)
 
     async def body(self, limit: int) -> bytes:
         """The whole body, at most `limit` bytes. Raises BodyTooLarge without reading on, Disconnected."""
@@ -138,15 +138,21 @@ def redirect(location: str) -> Response:
     )
 
 
-def _parse_fields(data: bytes) -> dict[str, str]:
+def _parse_fields(data: bytes, *, may_repeat: bool = True) -> dict[str, str]:
+    """`may_repeat`: the last of a name counts."""
     if data.count(b"&") >= FIELDS_MAX:
         raise Refused(Refusal.INVALID_REQUEST, f"the form has more than {FIELDS_MAX} fields")
     try:
         data.decode("ascii")
         pairs = [piece.partition(b"=") for piece in data.split(b"&") if piece]
-        return {_unquote(name): _unquote(value) for name, _, value in pairs}
+        fields = {_unquote(name): _unquote(value) for name, _, value in pairs}
     except UnicodeDecodeError:
         raise Refused(Refusal.INVALID_REQUEST, "the form is not URL-encoded UTF-8") from None
+    if not may_repeat and len(fields) < len(pairs):
+        names = [_unquote(name) for name, _, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(Refusal.INVALID_REQUEST, f"{twice[:40]!r} comes twice in the query: say it once", twice[:40])
+    return fields
 
 
 def _unquote(text: bytes) -> str:
