@@ -11,7 +11,7 @@ from tolem.domain.card import CardField, CardProblem, parse_card, passes_luhn
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
-from tolem.web.pages import SANDBOX_CARDS, Pages, PageView
+from tolem.web.pages import BUSY, SANDBOX_CARDS, WAIT, Pages, PageView
 
 TRANSLATOR = load_translator()
 SANDBOX = Pages(TRANSLATOR, sandbox=True)
@@ -81,7 +81,8 @@ def build_pages(pages: Pages, language: str) -> dict[str, tuple[PageState, bytes
     return {
         "form": (PageState.FORM, pages.form(view)),
         "form with errors": (PageState.FORM, pages.form(view, ALL_PROBLEMS)),
-        "form with notice": (PageState.FORM, pages.form(view, is_busy=True)),
+        "form with notice": (PageState.FORM, pages.form(view, notice=BUSY)),
+        "form that waits": (PageState.FORM, pages.form(view, notice=WAIT)),
         "verification": (PageState.FORM, pages.form(verification)),
         "declined": (PageState.DECLINED, pages.form(replace(tried, state=PageState.DECLINED))),
         "checking": (PageState.CHECKING, pages.checking(replace(tried, state=PageState.CHECKING))),
@@ -192,7 +193,7 @@ def test_what_comes_from_outside_is_escaped_and_isolated(language: str) -> None:
     )
     bodies = [body for _, body in build_pages(SANDBOX, language).values()]
     bodies += [
-        SANDBOX.form(evil, is_busy=True),
+        SANDBOX.form(evil, notice=BUSY),
         SANDBOX.checking(evil),
         SANDBOX.approved(evil),
         SANDBOX.expired(evil),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tolem.domain.card import CardField, InvalidCard
-from tolem.domain.errors import Overloaded, Refusal, Refused
+from tolem.domain.errors import Limited, Overloaded, Refusal, Refused
 from tolem.domain.payment import Payment
 from tolem.flows import rounds
 from tolem.flows.authorization import PATIENCE_SECONDS
@@ -22,7 +22,7 @@ from tolem.web.browser import FIELD, read_browser
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
-from tolem.web.pages import Pages, PageView
+from tolem.web.pages import BUSY, WAIT, Pages, PageView
 from tolem.wire.pay_object import FLAGS, PayObjectError, parse_address, parse_posted
 
 PAYFORM_BODY_MAX = 64 * 1024
@@ -146,7 +146,12 @@ class PageEndpoint:
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
                 return redirect(PAGE_PREFIX + page_id)
             log.warning("overloaded", route="page")
-            return html(503, self._pages.form(page_view(opened, page_id), typed=typed, is_busy=True))
+            return html(503, self._pages.form(page_view(opened, page_id), typed=typed, notice=BUSY))
+        except Limited:  # nothing was stored or sent, here neither
+            opened = await self._checkout.view(page_id)
+            if opened is None or opened.state not in rounds.PAYABLE_STATES:
+                return redirect(PAGE_PREFIX + page_id)
+            return html(429, self._pages.form(page_view(opened, page_id), typed=typed, notice=WAIT))
         except InvalidCard as invalid:
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:

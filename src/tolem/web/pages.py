@@ -63,7 +63,8 @@ class SandboxCard(NamedTuple):
     """Its msgid."""
 
 
-_BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
+BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
+WAIT = mark("This payment cannot be taken right now. No money was taken. Please wait a little and try again.")
 _FUNDS_CARD = "440043484000000"
 SANDBOX_CARDS = (
     SandboxCard("4405639704015096", "321", mark("approved")),
@@ -140,12 +141,12 @@ class Pages:
         view: PageView,
         problems: Mapping[CardField, CardProblem] | None = None,
         typed: Mapping[CardField, str] | None = None,
-        is_busy: bool = False,
+        notice: str = "",
     ) -> bytes:
-        """The page of the view's state; `problems`, `typed` and `is_busy` count only where it has a form."""
+        """The page of the view's state; `problems`, `typed` and `notice` count only where it has a form."""
         match view.state:
             case PageState.FORM | PageState.DECLINED:
-                return self.form(view, problems, typed, is_busy)
+                return self.form(view, problems, typed, notice)
             case PageState.CHECKING:
                 return self.checking(view)
             case PageState.APPROVED | PageState.PAID | PageState.FAILED | PageState.EXPIRED:
@@ -158,15 +159,16 @@ class Pages:
         view: PageView,
         problems: Mapping[CardField, CardProblem] | None = None,
         typed: Mapping[CardField, str] | None = None,
-        is_busy: bool = False,
+        notice: str = "",
     ) -> bytes:
         """The card form. In the state `declined` it says why, and how many attempts are left. Of what was typed only
-        the expiry date and the name come back; the number and the security code are typed again."""
+        the expiry date and the name come back; the number and the security code are typed again. `notice`: BUSY, WAIT.
+        """
         language = self._translator.choose(view.language)
         texts = self._texts[language]
         values = self._order_values(view, language)
         values["facts"] = self._facts(view, language)
-        values["notices"] = self._notices(view, language, problems or {}, is_busy)
+        values["notices"] = self._notices(view, language, problems or {}, notice)
         is_first = True
         for field, name in _FIELDS:
             problem = (problems or {}).get(field)
@@ -272,11 +274,11 @@ class Pages:
         view: PageView,
         language: str,
         problems: Mapping[CardField, CardProblem],
-        is_busy: bool,
+        notice: str,
     ) -> Html:
         texts, translator, blocks = self._texts[language], self._translator, ""
-        if is_busy:
-            blocks += texts.notice.fill({"text": escape(translator.text(language, _BUSY))})
+        if notice:
+            blocks += texts.notice.fill({"text": escape(translator.text(language, notice))})
         if problems:
             items = "".join(
                 texts.summary_item.fill(
