@@ -356,3 +356,15 @@ async def test_a_sandbox_has_no_limits_unless_it_is_asked_for_them(database_url:
     async with limited(database_url, attempt_limits="", card_declines_max=1, address_declines_max=1) as stage:
         assert await stage.states(LOCKED_CARD, 4) == ["declined"] * 4
         assert await rows_of(stage.gateway.store) == []
+
+
+async def test_wrong_secrets_are_limited_by_the_same_network(database_url: str) -> None:
+    async with limited(database_url) as stage:
+        caller = stage.caller
+        for number in range(10):
+            caller.address = f"2001:db8:7:7::{number}"
+            assert (await caller.request_token("000001", client_secret="wrong")).status == 401
+        caller.address = "2001:db8:7:7:8::8"
+        assert (await caller.request_token("000001")).status == 429
+        caller.address = "2001:db8:7:8::8"
+        assert (await caller.request_token("000001")).status == 200
