@@ -121,14 +121,19 @@ class Caller:
         token: dict[str, Any] = answer.json()
         return token
 
-    async def open(self, token: Any, invoice: str, **changes: Any) -> Answer:
-        """Posts a pay object as payment-api.js does."""
+    def params(self, token: Any, invoice: str, **changes: Any) -> str:
+        """A pay object as payment-api.js posts it."""
         wish = {
             "invoiceId": invoice, "backLink": "https://shop.example/ok", "failureBackLink": "https://shop.example/fail",
             "description": "Оплата в интернет магазине", "accountId": "testuser1", "language": "RU",
             "terminal": str(TERMINAL_ID), "amount": 100, "currency": "KZT", "auth": token,
         } | changes  # fmt: skip
-        return await self.form("/payform/", {"params": json.dumps(wish)}, {"origin": "https://shop.example"})
+        return json.dumps(wish)
+
+    async def open(self, token: Any, invoice: str, **changes: Any) -> Answer:
+        """Posts a pay object."""
+        fields = {"params": self.params(token, invoice, **changes)}
+        return await self.form("/payform/", fields, {"origin": "https://shop.example"})
 
     async def page(self, invoice: str, **changes: Any) -> str:
         """The path of a page for a new order."""
@@ -136,6 +141,10 @@ class Caller:
         answer = await self.open(await self.token(invoice, **token_changes), invoice, **changes)
         assert answer.status == 303, answer.text
         return answer.headers["location"]
+
+    async def press(self, path: str, button: str, **fields: str) -> Answer:
+        """Presses a button of a page, `leave`, `language` or `extend`, with what its form sends along."""
+        return await self.form(f"{path}/{button}", fields, {"origin": ORIGIN})
 
     async def pay(self, path: str, number: str = APPROVED_CARD, **changes: str) -> Answer:
         """Types a card and follows the redirect."""

@@ -206,7 +206,7 @@ async def open_gateway(
         guarded = (*controls.join(notifier, steps=steps, purge=expiry.purge), *inspector.routes())
     translator = load_translator()
     pages = Pages(translator, sandbox=config.is_sandbox)
-    challenge_pages = ChallengePages(translator, sandbox=config.is_sandbox)
+    challenge_pages = ChallengePages(translator, pages, sandbox=config.is_sandbox)
     way_back = WayBack(sealer)
     edge = Edge(
         TokenEndpoint(tokens),
@@ -216,6 +216,7 @@ async def open_gateway(
         pages,
         build_public(
             lambda: _readiness(store, clock),
+            directory,
             config.sandbox_password,
             (
                 *api_routes(access, Statuses(store, access), operations),

@@ -14,6 +14,7 @@ import click
 
 from tolem import __version__, cli_controls, cli_keys, cli_messages, cli_money, cli_sandbox, console
 from tolem.config import Config
+from tolem.domain.appearance import LOGO_BYTES_MAX
 from tolem.flows.administration import Administration, describe
 from tolem.server import is_worker
 from tolem.storage.store import Store
@@ -224,8 +225,15 @@ def _terminal_options(command: F) -> F:
             ),
             click.option("--attempts-max", type=int, help="Card attempts in a round. [default: 3]"),
             click.option("--round-minutes", type=int, help="Time to pay from the first opening. [default: 20]"),
+            click.option(
+                "--extension-minutes", type=int, help="More time that a payer may take, once; 0: none. [default: 10]"
+            ),
             click.option("--link-host", "link_hosts", multiple=True, help="Host that a pay object may notify."),
             click.option("--no-link-hosts", is_flag=True, help="Empty that list again: any host, in the sandbox."),
+            click.option(
+                "--frame-host", "frame_hosts", multiple=True, help="Host[:port] that may show the page in a frame."
+            ),
+            click.option("--no-frame-hosts", is_flag=True, help="Empty that list again: any host, in the sandbox."),
             click.option("--hold-days", type=int, help="Days after which a hold is released. [default: 7]"),
             click.option("--tell", "tells", multiple=True, help="Notify of: capture, void, refund. May be repeated."),
             click.option("--tell-nothing", is_flag=True, help="Empty that list again: the payment's outcome only."),
@@ -249,6 +257,13 @@ def _terminal_options(command: F) -> F:
                 help="Longest wait that an answer may ask for. [default: 24h]",
             ),
             click.option("--notify-response-bytes", type=int, help="What is kept of an answer. [default: 2048]"),
+            click.option(
+                "--logo", type=click.File("rb"), metavar="FILE", help="PNG, JPEG or WebP, at most 32 KB, for the page."
+            ),
+            click.option("--no-logo", is_flag=True, help="Show the shop's first letter instead."),
+            click.option("--colour", metavar="#RRGGBB", help="The shop's colour, for the order and the button."),
+            click.option("--text-colour", metavar="#RRGGBB", help="Text on that colour. [default: white or black]"),
+            click.option("--no-colours", is_flag=True, help="Show tolem's own colours again."),
             _DATABASE,
             _JSON,
         )
@@ -259,9 +274,19 @@ def _terminal_options(command: F) -> F:
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Options that were not given are None, lists that were not given are empty."""
-    emptied = {"link_hosts": given.pop("no_link_hosts"), "tells": given.pop("tell_nothing")}
+    emptied: dict[str, Any] = {"link_hosts": (), "frame_hosts": (), "tells": (), "logo": b"", "colour": ""}
+    flags = {
+        "no_link_hosts": "link_hosts",
+        "tell_nothing": "tells",
+        "no_frame_hosts": "frame_hosts",
+        "no_logo": "logo",
+        "no_colours": "colour",
+    }
+    emptied = {name: emptied[name] for flag, name in flags.items() if given.pop(flag)}
     settings = {name: value if value != () else None for name, value in given.items()}
-    return settings | {name: () for name, is_emptied in emptied.items() if is_emptied}
+    if settings["logo"]:
+        settings["logo"] = settings["logo"].read(LOGO_BYTES_MAX + 1)
+    return settings | emptied
 
 
 @terminal.command("add")

@@ -50,7 +50,7 @@ async def test_tabs_while_a_card_is_checked(payer: Payer) -> None:
     await payer.operation_is_open()
     await asyncio.gather(other.press_pay(), leaver.leave())
     await asyncio.gather(other.sees("checking"), leaver.sees("checking"))
-    assert await other.page.locator("form").count() == 0
+    assert await other.page.locator("#card").count() == 0
     await payer.page.close()
     await asyncio.gather(other.sees("approved"), leaver.sees("approved"))
     await other.sees_truth(PAID_ONCE)

@@ -15,7 +15,7 @@ STEP_SECONDS = 0.02
 """The worker's loops: nobody waits a second for what is due now."""
 TRANSLATORS = {domain: load_translator(domain) for domain in (DOMAIN, story.CATALOGUE)}
 PAGES = Pages(TRANSLATORS[DOMAIN], sandbox=True)
-CHALLENGE_PAGES = ChallengePages(TRANSLATORS[DOMAIN], sandbox=True)
+CHALLENGE_PAGES = ChallengePages(TRANSLATORS[DOMAIN], PAGES, sandbox=True)
 """To read the texts and to render the pages' shells takes half a start, and they are the same each time."""
 
 
@@ -24,4 +24,4 @@ def quicken(set_attribute: Callable[[object, str, object], None]) -> None:
     set_attribute(worker, "STEP_SECONDS", STEP_SECONDS)
     set_attribute(bootstrap, "load_translator", lambda domain=DOMAIN: TRANSLATORS[domain])
     set_attribute(bootstrap, "Pages", lambda _translator, *, sandbox: PAGES)
-    set_attribute(bootstrap, "ChallengePages", lambda _translator, *, sandbox: CHALLENGE_PAGES)
+    set_attribute(bootstrap, "ChallengePages", lambda _translator, _pages, *, sandbox: CHALLENGE_PAGES)

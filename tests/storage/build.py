@@ -157,6 +157,7 @@ def build_terminal(merchant: Merchant, **changes: Any) -> Terminal:
         name="Касса 1",
         currencies=("KZT", "USD"),
         link_hosts=("shop.kz", "магазин.kz"),
+        frame_hosts=("shop.kz:8443",),
         created_at=AT,
     )
     return replace(terminal, **changes)

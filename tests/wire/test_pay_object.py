@@ -153,7 +153,8 @@ def test_an_amount_stays_its_source_text(json_text: str) -> None:
     ("given", "language"),
     (
         ("RU", "ru"), ("KZ", "kk"), ("EN", "en"), ("rus", "ru"), ("kaz", "kk"), ("eng", "en"), ("ru", "ru"),
-        ("kk", "kk"), ("en", "en"), ("Rus", "ru"), ("KAZ", "kk"), ("", ""), ("fr", ""), (None, ""), ("Ру", ""),
+        ("kk", "kk"), ("en", "en"), ("Rus", "ru"), ("KAZ", "kk"), ("kk-KZ", "kk"), ("en_US", "en"),
+        ("", ""), ("fr", ""), (None, ""), ("Ру", ""),
     ),
 )  # fmt: skip
 def test_languages(given: str | None, language: str) -> None:

@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     INVALID_TOKEN = "invalid_token"  # noqa: S105 - a name, not a secret: unknown, expired or revoked access token
     DIFFERS = "differs"  # what the browser brought contradicts what the shop's server said
     LINK_NOT_ALLOWED = "link_not_allowed"  # notification address outside the terminal's list
+    FRAME_NOT_ALLOWED = "frame_not_allowed"  # shown in a frame by a page outside the terminal's list
     IN_PROGRESS = "in_progress"  # a payment of the order, or another operation of the payment, is open
     KEY_REUSED = "key_reused"  # the idempotency key was used for something else
     FORBIDDEN = "forbidden"  # the token is good, but not for this

@@ -51,6 +51,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """First opening of the round's page; None: never opened, nothing is ever told."""
     deadline_at: datetime | None = None
     """No new attempt after this; set at the first opening."""
+    is_extended: bool = False
+    """True: the payer has taken the one extension of the deadline."""
     has_left: bool = False
     """True: the payer chose to leave without paying."""
     reason_code: int = 0
@@ -122,6 +124,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     order_id: UUID
     round_id: UUID
     language: str
-    """The language that this opening asked for, may be empty."""
+    """The language that this opening asked for or its payer chose, may be empty."""
+    frame_origin: str = ""
+    """Origin of the shop's page that shows this one in a frame; empty: none does."""
     expires_at: datetime
     """The row is purged after this."""

@@ -16,7 +16,8 @@ from tolem.clock import Clock
 from tolem.domain.authentication import AuthenticationStep, Browser, PendingAuthentication
 from tolem.domain.card import CardField, InvalidCard, parse_card
 from tolem.domain.errors import Refusal, Refused
-from tolem.domain.history import OrderHistory, PageWithOrder, TokenWithOrder
+from tolem.domain.frame import frame_ancestors, may_frame
+from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.money import InvalidAmount, parse_amount
 from tolem.domain.order import Order, OrderStatus, Page
@@ -47,6 +48,10 @@ class OpenedPage(NamedTuple):
     page: Page
     history: OrderHistory
     terminal: Terminal
+    now: datetime
+    """Business time of this look."""
+    frame_ancestors: tuple[str, ...]
+    """Who may show it in a frame, as sources of a Content-Security-Policy."""
     pending: PendingAuthentication | None = None
     """What the payer has to do at the issuer's; None: nothing, or at another opening of the page."""
 
@@ -96,12 +101,14 @@ class Checkout:
         self._terms: dict[bytes, PageTerms] = {}
         """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
 
-    async def open_page(self, wish: PayObject) -> str:
-        """A pay object → the id of a new page of its order's round. Raises Refused where it contradicts the token; the
-        order keeps why."""
+    async def open_page(self, wish: PayObject, browser_language: str = "", *, frame_origin: str | None = None) -> str:
+        """A pay object → the id of a new page of its order's round. The browser's language counts where the object
+        names none. `frame_origin`: of the page that shows this one in a frame, empty where it is not known, None for a
+        page of its own. Raises Refused where the object contradicts the token, or the shop may not frame; the order
+        keeps why."""
         token_hash = hash_secret_address(wish.access_token)
         try:
-            return await self._open_page(wish, token_hash)
+            return await self._open_page(wish, token_hash, wish.language or browser_language, frame_origin)
         except Refused as refused:
             await self._note_refusal(token_hash, refused.message)
             raise
@@ -124,12 +131,13 @@ class Checkout:
                 order.id, order.terminal_id, order.amount, order.currency, language
             )
         terminal = await self._directory.get_terminal(order.terminal_id)
+        framers = self._framers(terminal) if found.record.frame_origin else ()
         if state is not PageState.CHALLENGE:
-            return OpenedPage(state, found.record, found.history, terminal)
+            return OpenedPage(state, found.record, found.history, terminal, now, framers)
         pending = await self._authentications.find(found.record.hash, found.history)
         if pending is not None and pending.step is AuthenticationStep.DEVICE:
             state = PageState.CHECKING  # there is nothing yet that the payer could do
-        return OpenedPage(state, found.record, found.history, terminal, pending)
+        return OpenedPage(state, found.record, found.history, terminal, now, framers, pending)
 
     async def look(self, page_id: str, patience_seconds: float) -> OpenedPage | None:
         """The same, after a look whether the payer's challenge has come to an end: then the payment goes on, and this
@@ -139,6 +147,42 @@ class Checkout:
             return opened
         await self._authentications.resume(page_id, opened.pending, opened.terminal, patience_seconds)
         return await self.view(page_id)
+
+    async def speak(self, page_id: str, language: str) -> None:
+        """The payer chose `ru`, `kk` or `en` for this page, whatever the shop asked for."""
+
+        def decide(found: PageWithOrder | None) -> Decision[None]:
+            if found is None or found.record.language == language:
+                return Decision(None)
+            return Decision(None, (replace(found.record, language=language),))
+
+        await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
+
+    async def extend(self, page_id: str) -> None:
+        """The payer asks for more time to type; given once in a round."""
+        opened = await self.view(page_id)
+        if opened is None:
+            return
+        terminal, stamp = opened.terminal, self._acquiring.stamp()
+
+        def decide(found: PageWithOrder | None) -> Decision[None]:
+            if found is None or not rounds.is_payable(found, stamp.at):
+                return Decision(None)
+            order = found.history.order
+            if not rounds.can_extend(order, terminal, stamp.at):
+                return Decision(None)
+            detail = f"by {terminal.extension_minutes} minutes, as the payer asked"
+            event = Event(
+                id=stamp.event_id,
+                order_id=order.id,
+                payment_id=None,
+                kind="round_extended",
+                detail=detail,
+                at=stamp.at,
+            )
+            return Decision(None, (rounds.extend(order, terminal, stamp.at), event))
+
+        await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
 
     async def pay(
         self, page_id: str, typed: Mapping[CardField, str], browser: Browser, return_base: str
@@ -167,15 +211,14 @@ class Checkout:
         async with self._limits.admit(attempt, terms.order_id):
             return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
 
-    async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> bool:
-        """The issuer has sent a page's browser back to a nonce: the payment is woken. False: the page's last attempt
+    async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> OpenedPage | None:
+        """The issuer has sent a page's browser back to a nonce: the payment is woken. None: the page's last attempt
         has another nonce, or its time is over."""
         opened = await self.view(page_id)
         payment = opened.history.last_payment() if opened else None
         if payment is None or not await self._authentications.is_nonce_of(payment.id, nonce):
-            return False
-        await self.look(page_id, patience_seconds)
-        return True
+            return None
+        return await self.look(page_id, patience_seconds)
 
     async def identify(self, page_id: str, browser: Browser, return_base: str, *, is_done: bool) -> None:
         """The issuer has looked at the payer's browser, or did not come to it in time: the attempt goes on."""
@@ -213,7 +256,7 @@ class Checkout:
         if end is not None and end.message is not None:
             self._notifier.send(end.message)
 
-    async def _open_page(self, wish: PayObject, token_hash: bytes) -> str:
+    async def _open_page(self, wish: PayObject, token_hash: bytes, language: str, frame_origin: str | None) -> str:
         for flag, service in FLAGS_NOT_SPOKEN.items():
             if flag in wish.flags:
                 raise Refused(Refusal.NOT_AVAILABLE, f"{service} is not available here", field=flag)
@@ -230,11 +273,14 @@ class Checkout:
             history = _check_token(found, now)
             order = history.order
             _check_agreement(order, wish)
+            if frame_origin is not None:
+                self._check_frame(frame_origin, terminal)
             page = Page(
                 hash=page_hash,
                 order_id=order.id,
                 round_id=order.round_id,
-                language=wish.language,
+                language=language,
+                frame_origin=frame_origin or "",
                 expires_at=now + PAGE_LIFETIME,
             )
             if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now) or history.open_payment():
@@ -301,6 +347,25 @@ class Checkout:
             page_refused_at=None,
             updated_at=now,
         )
+
+    def _framers(self, terminal: Terminal) -> tuple[str, ...]:
+        return frame_ancestors(terminal.frame_hosts, is_sandbox=self._is_sandbox)
+
+    def _check_frame(self, origin: str, terminal: Terminal) -> None:
+        if not origin:
+            raise Refused(
+                Refusal.FRAME_NOT_ALLOWED,
+                "origin: nothing says which page shows this one in a frame. Open it with halyk.showPaymentWidget() of"
+                " our payment-api.js, or let your page's Referrer-Policy tell its origin",
+                "origin",
+            )
+        if not may_frame(origin, terminal.frame_hosts, is_sandbox=self._is_sandbox):
+            raise Refused(
+                Refusal.FRAME_NOT_ALLOWED,
+                f"origin: a page of {origin[:300]!r} may not show this one in a frame. Add its host to the terminal:"
+                f" tolem terminal set {terminal.id} --frame-host HOST[:PORT] (https, but in a sandbox)",
+                "origin",
+            )
 
     def _check_page_link(self, field: str, link: str, terminal: Terminal) -> None:
         if not link:

@@ -21,6 +21,8 @@ from tolem.wire.reasons import LEFT_CODE
 
 PAGE_LIFETIME = timedelta(days=1)
 """How long a page's address shows anything; rounds are far shorter."""
+SLOW_AFTER = timedelta(seconds=30)
+"""An outcome that is not known by then is said to take long."""
 
 
 class Stamp(NamedTuple):
@@ -93,6 +95,26 @@ def may_attempt(found: PageWithOrder, terminal: Terminal, now: datetime) -> bool
 def attempts_left(history: OrderHistory, terminal: Terminal) -> int:
     """Card attempts that this round still allows."""
     return max(0, terminal.attempts_max - sum(1 for _ in history.round_payments()))
+
+
+def is_slow(history: OrderHistory, now: datetime) -> bool:
+    """The bank takes longer over the open payment than a payer expects."""
+    payment = history.open_payment()
+    return payment is not None and now - payment.created_at > SLOW_AFTER
+
+
+def can_extend(order: Order, terminal: Terminal, now: datetime) -> bool:
+    """The payer may have more time: once in a round, before its deadline."""
+    is_running = order.status is OrderStatus.OPEN and order.deadline_at is not None and now < order.deadline_at
+    return is_running and not order.is_extended and terminal.extension_minutes > 0
+
+
+def extend(order: Order, terminal: Terminal, at: datetime) -> Order:
+    """The order with its deadline moved. The caller has asked can_extend."""
+    if order.deadline_at is None:
+        raise ValueError("a round that was never opened has no deadline to extend")
+    deadline_at = order.deadline_at + timedelta(minutes=terminal.extension_minutes)
+    return replace(order, deadline_at=deadline_at, is_extended=True, updated_at=at)
 
 
 def open_next_round(order: Order, round_id: UUID, amount: int, currency: str, at: datetime) -> Order:

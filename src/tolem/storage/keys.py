@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from tolem.domain.appearance import Logo
 from tolem.domain.authentication import PendingAuthentication
 from tolem.domain.declines import Declines
 from tolem.domain.history import (
@@ -85,6 +86,11 @@ def terminal_by_id(terminal_id: UUID) -> Key[Terminal]:
 def webhook_secrets_of(terminal_id: UUID) -> Key[WebhookSecrets]:
     """A terminal's webhook secrets, sealed."""
     return Key(WebhookSecrets, ("terminal_id",), (terminal_id,))
+
+
+def logo_by_name(name: str) -> Key[Logo]:
+    """A shop's logo."""
+    return Key(Logo, ("name",), (name,))
 
 
 def setting_by_name(name: str) -> Key[Setting]:

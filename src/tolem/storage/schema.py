@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from tolem.domain.appearance import Logo
 from tolem.domain.authentication import PendingAuthentication
 from tolem.domain.declines import Declines
 from tolem.domain.history import (
@@ -29,6 +30,7 @@ from tolem.storage.tables import (
     card_keys,
     declines,
     events,
+    logos,
     merchants,
     messages,
     one_of,
@@ -57,6 +59,7 @@ tolem_schema = Schema(
         unique=("client_id",),
     ),
     Mapped(terminals, Terminal, mutable=_all_but(terminals, "id", "merchant_id", "created_at")),
+    Mapped(logos, Logo),
     Mapped(webhook_secrets, WebhookSecrets, mutable=_all_but(webhook_secrets, "terminal_id")),
     Mapped(
         orders,
@@ -65,7 +68,7 @@ tolem_schema = Schema(
         unique=("terminal_id", "invoice_id"),
     ),
     Mapped(access_tokens, AccessToken),
-    Mapped(pages, Page),
+    Mapped(pages, Page, mutable=("language",)),
     Mapped(request_keys, RequestKey),
     Mapped(
         payments,

@@ -92,7 +92,9 @@ terminals = sa.Table(
     _needed("accept_unavailable", Flag),
     _needed("attempts_max", Integer),
     _needed("round_minutes", Integer),
+    _needed("extension_minutes", Integer),
     _needed("link_hosts", Texts),
+    _needed("frame_hosts", Texts),
     _needed("seed_bodies", Flag),
     _needed("hold_days", Integer),
     _needed("tells", Texts),
@@ -102,8 +104,13 @@ terminals = sa.Table(
     _needed("notify_whole_seconds", Integer),
     _needed("notify_retry_after_max_seconds", Integer),
     _needed("notify_response_bytes", Integer),
+    _needed("logo", Text),
+    _needed("colour", Text),
+    _needed("text_colour", Text),
     _needed("created_at", Instant),
 )
+
+logos = sa.Table("logos", metadata, _key("name", Text), _needed("body", LargeBinary))
 
 webhook_secrets = sa.Table(
     "webhook_secrets",
@@ -133,6 +140,7 @@ orders = sa.Table(
     _needed("account_id", Text),
     Column("opened_at", Instant),
     Column("deadline_at", Instant),
+    _needed("is_extended", Flag),
     _needed("has_left", Flag),
     _needed("reason_code", Integer),
     _needed("return_url", Text),
@@ -181,6 +189,7 @@ pages = sa.Table(
     _needed("order_id", Id),
     _needed("round_id", Id),
     _needed("language", Text),
+    _needed("frame_origin", Text),
     _needed("expires_at", Instant),
     sqlite_with_rowid=False,
 )

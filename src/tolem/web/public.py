@@ -7,7 +7,6 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -18,11 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tolem.flows.directory import Directory
 from tolem.telemetry import faults_total, log, render_metrics
 from tolem.web.app import new_incident, render_fault
-from tolem.web.assets import static_files
+from tolem.web.appearance import COLOURS_PREFIX, LOGO_PREFIX, render_colours
+from tolem.web.assets import read_lean, static_files
 
-LIBRARY = Path(__file__).parent / "static" / "payment-api.js"
+LIBRARY = "payment-api.js"
 LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
 GUARDED_USER = "sandbox"
 
@@ -39,6 +40,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 def build_public(
     readiness: Callable[[], Awaitable[Readiness]],
+    directory: Directory,
     password: str,
     routes: Sequence[Route] = (),
     guarded: Sequence[Route] = (),
@@ -47,7 +49,7 @@ def build_public(
     """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, which
     as /metrics ask for `password`; if it is empty, they are answered only under this machine's own names and that of
     `public_url`."""
-    library = _Library(LIBRARY.read_bytes())
+    library = _Library(read_lean(LIBRARY))
     statics = static_files()
 
     async def serve_library(request: Request) -> Response:
@@ -61,6 +63,14 @@ def build_public(
         response = Response(asset.gzipped if gzipped else asset.body)
         response.raw_headers = asset.headers(gzipped=gzipped)
         return response
+
+    async def serve_logo(request: Request) -> Response:
+        logo = await directory.find_logo(request.path_params["name"])
+        return _keep_for_ever(logo.body, logo.content_type) if logo else _not_found(request)
+
+    async def serve_colours(request: Request) -> Response:
+        body = render_colours(request.path_params["name"])
+        return _keep_for_ever(body, "text/css; charset=utf-8") if body else _not_found(request)
 
     async def health(request: Request) -> Response:
         return Response(b'{"status":"ok"}', media_type="application/json")
@@ -90,6 +100,8 @@ def build_public(
             *routes,
             *(Route(path, serve_library) for path in LIBRARY_PATHS),
             Route("/static/{name}", serve_static),
+            Route(LOGO_PREFIX + "{name}", serve_logo),
+            Route(COLOURS_PREFIX + "{name}", serve_colours),
             Route("/healthz", health),
             Route("/readyz", ready),
             _guard(Route("/metrics", metrics), password),
@@ -124,6 +136,16 @@ class _Library:
         return Response(
             self._gzipped if gzipped else self._body, headers=headers, media_type="text/javascript; charset=utf-8"
         )
+
+
+def _keep_for_ever(body: bytes, media_type: str) -> Response:
+    """What is named by its content. Opened alone, by its address, it may do nothing."""
+    headers = {
+        "cache-control": "public, max-age=31536000, immutable",
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+    }
+    return Response(body, headers=headers, media_type=media_type)
 
 
 def _not_found(request: Request) -> Response:

@@ -27,7 +27,9 @@ KEYS_MAX = 100
 """Per object."""
 TOKEN_CHARS_MAX = 4096
 
-FLAGS = frozenset({"isTransfer", "isAFT", "isOCT", "isShortForm"})
+SHORT_FORM = "isShortForm"
+"""The page stands in a frame of the shop's page."""
+FLAGS = frozenset({"isTransfer", "isAFT", "isOCT", SHORT_FORM})
 """Fields beside `params` with which the library says what kind of page it wants."""
 
 _LANGUAGES = {
@@ -155,7 +157,7 @@ def _parse(values: dict[str, Any], flags: Mapping[str, str]) -> PayObject:
         "invoice_id_alt": _digits(values, "invoiceIdAlt", _INVOICE_ID_ALT, "6 to 15 digits"),
         "auto_return": _boolean(values, "autoBackLink"),
         "card_save": _boolean(values, "cardSave"),
-        "language": _LANGUAGES.get(_line(values, "language", 64).strip().lower(), ""),
+        "language": _LANGUAGES.get(re.split("[-_]", _line(values, "language", 64).strip().lower())[0], ""),
         "description": _description(values),
         "data": _data(values),
         "flags": frozenset(flag for flag in FLAGS if flags.get(flag, "").strip().lower() in _TRUE),

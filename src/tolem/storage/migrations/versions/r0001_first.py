@@ -45,7 +45,9 @@ def upgrade() -> None:
         sa.Column("accept_unavailable", Flag(), nullable=False),
         sa.Column("attempts_max", sa.Integer(), nullable=False),
         sa.Column("round_minutes", sa.Integer(), nullable=False),
+        sa.Column("extension_minutes", sa.Integer(), nullable=False),
         sa.Column("link_hosts", sa.Text(), nullable=False),
+        sa.Column("frame_hosts", sa.Text(), nullable=False),
         sa.Column("seed_bodies", Flag(), nullable=False),
         sa.Column("hold_days", sa.Integer(), nullable=False),
         sa.Column("tells", sa.Text(), nullable=False),
@@ -55,9 +57,19 @@ def upgrade() -> None:
         sa.Column("notify_whole_seconds", sa.Integer(), nullable=False),
         sa.Column("notify_retry_after_max_seconds", sa.Integer(), nullable=False),
         sa.Column("notify_response_bytes", sa.Integer(), nullable=False),
+        sa.Column("logo", sa.Text(), nullable=False),
+        sa.Column("colour", sa.Text(), nullable=False),
+        sa.Column("text_colour", sa.Text(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name="terminals_merchant"),
+    )
+
+    op.create_table(
+        "logos",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
 
     op.create_table(
@@ -87,6 +99,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("opened_at", Instant(), nullable=True),
         sa.Column("deadline_at", Instant(), nullable=True),
+        sa.Column("is_extended", Flag(), nullable=False),
         sa.Column("has_left", Flag(), nullable=False),
         sa.Column("reason_code", sa.Integer(), nullable=False),
         sa.Column("return_url", sa.Text(), nullable=False),
@@ -136,6 +149,7 @@ def upgrade() -> None:
         sa.Column("order_id", Id(), nullable=False),
         sa.Column("round_id", Id(), nullable=False),
         sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("frame_origin", sa.Text(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
         sqlite_with_rowid=False,
