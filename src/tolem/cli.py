@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from tolem import __version__, cli_controls, cli_keys, cli_messages, cli_money, cli_sandbox, console
+from tolem import __version__, cli_controls, cli_keys, cli_messages, cli_money, cli_sandbox, cli_scripts, console
 from tolem.config import Config
 from tolem.domain.appearance import LOGO_BYTES_MAX
 from tolem.flows.administration import Administration, describe
@@ -335,6 +335,7 @@ main.add_command(cli_controls.faults)
 main.add_command(cli_sandbox.acquirer_simulator)
 main.add_command(cli_sandbox.ledger)
 main.add_command(cli_sandbox.cards)
+main.add_command(cli_scripts.scripts)
 main.add_command(cli_money.resolve)
 main.add_command(cli_messages.why)
 main.add_command(cli_messages.messages)
