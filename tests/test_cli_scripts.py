@@ -1,16 +1,16 @@
 """`tolem scripts` beside a running gateway: the same, changed, out of reach."""
 
 import json
-import subprocess
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from click.testing import CliRunner
 
 from tests.gateway import Caller
-from tests.test_cli import COMMAND, environment, free_port, run, serving
+from tests.test_cli import free_port, serving
+from tolem.cli_scripts import scripts
 from tolem.web.assets import integrity_of
 
 
@@ -31,52 +31,42 @@ def open_page(base: str) -> str:
         return address
 
 
-def test_a_gateway_that_serves_its_inventory(tmp_path: Path) -> None:
-    (tmp_path / "inventory.json").write_text(run("scripts", "--json", cwd=tmp_path))
-    text = run("scripts", cwd=tmp_path)
+def ask(*arguments: str, status: int = 0) -> str:
+    """What `tolem scripts` says, standard error too."""
+    done = CliRunner().invoke(scripts, arguments)
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+def test_a_running_gateway(tmp_path: Path) -> None:
+    text = ask()
     assert "card form" in text
     assert "script-src 'self'" in text
+    approved, other = tmp_path / "approved.json", tmp_path / "other.json"
+    approved.write_text(ask("--json"))
+    inventory = json.loads(approved.read_text())
+    (page_js,) = [source for source in inventory["sources"] if source["name"] == "page.js"]
+    page_js["integrity"] = integrity_of(b"another version")
+    inventory["pages"][0]["headers"]["referrer-policy"] = "no-referrer"
+    other.write_text(json.dumps(inventory))
     with serving(tmp_path) as (_, port):
         base = f"http://127.0.0.1:{port}"
         page = open_page(base)
-        arguments = ("scripts", "--check", base, "--against", "inventory.json", "--page", page)
-        assert run(*arguments, cwd=tmp_path) == "as in the inventory\n"
-        told = json.loads(run("scripts", "--check", base, "--json", cwd=tmp_path))
+        assert ask("--check", base, "--against", str(approved), "--page", page) == "as in the inventory\n"
+        told = json.loads(ask("--check", base, "--json"))
         assert told == {"url": base, "is_same": True, "differences": []}
-        error = run("scripts", "--check", base, "--page", f"{base}/pay/gone", cwd=tmp_path, status=2)
-        assert "is the page open still?" in error
-
-
-def test_a_gateway_that_serves_something_else(tmp_path: Path) -> None:
-    inventory = json.loads(run("scripts", "--json", cwd=tmp_path))
-    scripts = [source for source in inventory["sources"] if source["name"] == "page.js"]
-    scripts[0]["integrity"] = integrity_of(b"another version")
-    inventory["pages"][0]["headers"]["referrer-policy"] = "no-referrer"
-    (tmp_path / "approved.json").write_bytes(msgspec.json.encode(inventory))
-    with serving(tmp_path) as (_, port):
-        base = f"http://127.0.0.1:{port}"
-        done = list_differences(base, tmp_path)
-        assert sum("has the integrity" in line for line in done) == 2  # of two pages that load it
-        assert any("its content is sha256-" in line for line in done)
-        assert "/payform/: header referrer-policy is 'same-origin', not 'no-referrer'" in done
-
-
-def list_differences(base: str, cwd: Path) -> list[str]:
-    """What is told of the differences from approved.json."""
-    done = subprocess.run(
-        [*COMMAND, "scripts", "--check", base, "--against", "approved.json"],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    return done.stdout.splitlines()
+        assert "is the page open still?" in ask("--check", base, "--page", f"{base}/pay/gone", status=2)
+        differences = ask("--check", base, "--against", str(other), status=1).splitlines()
+        assert sum("has the integrity" in line for line in differences) == 2  # of two pages that load it
+        assert any("its content is sha256-" in line for line in differences)
+        assert "/payform/: header referrer-policy is 'same-origin', not 'no-referrer'" in differences
+        assert differences[-1] == "something differs"
 
 
 def test_what_cannot_be_looked_at(tmp_path: Path) -> None:
-    assert "can't be looked at" in run("scripts", "--check", f"http://127.0.0.1:{free_port()}", cwd=tmp_path, status=2)
-    assert "is no address" in run("scripts", "--check", "pay.example.kz", cwd=tmp_path, status=2)
-    (tmp_path / "broken.json").write_text("{}")
-    assert "is no inventory" in run("scripts", "--against", "broken.json", cwd=tmp_path, status=2)
-    assert "go with --check" in run("scripts", "--page", "https://pay.example.kz/pay/x", cwd=tmp_path, status=2)
+    assert "can't be looked at" in ask("--check", f"http://127.0.0.1:{free_port()}", status=2)
+    assert "is no address" in ask("--check", "pay.example.kz", status=2)
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    assert "is no inventory" in ask("--against", str(broken), status=2)
+    assert "go with --check" in ask("--page", "https://pay.example.kz/pay/x", status=2)
