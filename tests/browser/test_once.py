@@ -54,3 +54,22 @@ async def test_tabs_while_a_card_is_checked(payer: Payer) -> None:
     await payer.page.close()
     await asyncio.gather(other.sees("approved"), leaver.sees("approved"))
     await other.sees_truth(PAID_ONCE)
+
+
+@pytest.mark.parametrize("end", ("paid", "left"))
+async def test_the_order_ends_in_another_tab_while_this_one_types(payer: Payer, end: str) -> None:
+    await payer.buy()
+    other = await payer.open_tab()
+    await payer.type_card()
+    if end == "paid":
+        await other.pay()
+        await other.sees("approved")
+    else:
+        await other.leave()
+        await other.sees("failed")
+    await payer.press_pay()
+    await payer.sees("approved" if end == "paid" else "failed")
+    truth = payer.demo.read_truth(payer.invoice_id)
+    assert len(truth.ledger) == (1 if end == "paid" else 0)
+    if end == "paid":
+        await payer.sees_truth(PAID_ONCE)

@@ -134,7 +134,7 @@ class Pages:
         notice: str = "",
     ) -> bytes:
         """The card form. In the state `declined` it says why, and how many attempts are left. Of what was typed only
-        the expiry date and the name come back; `notice` is BUSY, WAIT or RETYPE of card_form."""
+        the expiry date and the name come back; `notice` is one of card_form's."""
         language = self._translator.choose(view.language)
         values = self.order_values(view, language)
         values["facts"] = self._facts(view, language)
