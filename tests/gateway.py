@@ -180,6 +180,8 @@ class ShopServer:
         self.status = 200
         self.seconds = 0.0
         """How long it takes to answer."""
+        self.is_echoing = False
+        """It answers with what it was sent."""
         self.url = ""
         self._arrived = asyncio.Event()
 
@@ -201,7 +203,7 @@ class ShopServer:
         self._arrived.set()
         status = self.status
         await asyncio.sleep(self.seconds)
-        return web.Response(status=status)
+        return web.Response(status=status, body=body if self.is_echoing else b"")
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:

@@ -110,6 +110,30 @@ async def test_the_end_of_a_message_frees_the_next_at_once(post: Post) -> None:
     assert shop.bodies == list(BODIES)
 
 
+async def test_a_message_taken_away_while_it_waited_for_an_older_one_is_not_sent(post: Post) -> None:
+    release = asyncio.Event()
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await answer(500)(writer)
+
+    async with open_shop(slowly, answer(200)) as shop, running(post.notifier()) as notifier:
+        order = await post.store_order(shop.url)
+        failure = await post.commit(order, notifier.lease(), MessageKind.FAILURE, BODIES[0])
+        notifier.send(failure)
+        await until(lambda: len(shop.requests) == 1)
+        await post.write(replace(failure, state=MessageState.WITHDRAWN, due_at=None))
+        success = await post.commit(order, notifier.lease())
+        notifier.send(success)
+        assert success.leased_until is not None
+        taken = replace(success, leased_until=success.leased_until + timedelta(minutes=1))
+        await post.write(taken)
+        release.set()
+        await until(lambda: len(post.results) == 1)
+    assert shop.bodies == [BODIES[0]]
+    assert await post.find(success) == taken
+
+
 async def test_a_withdrawn_message_stays_withdrawn_and_is_not_overtaken(post: Post) -> None:
     release = asyncio.Event()
 

@@ -110,7 +110,6 @@ def build_request_key(operation: Operation, name: str = "key") -> RequestKey:
         order_id=operation.order_id,
         operation_id=operation.id,
         content_hash=hashlib.sha256(b"content").digest(),
-        expires_at=AT + timedelta(days=7),
     )
 
 

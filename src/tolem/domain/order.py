@@ -104,7 +104,8 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestKey(msgspec.Struct, frozen=True, kw_only=True):
-    """An Idempotency-Key under which a client moved money; the same key is never another request."""
+    """An Idempotency-Key under which a client moved money; the same key is never another request, so it is kept as long
+    as its operation."""
 
     hash: bytes
     """SHA-256 of the client and its key."""
@@ -112,8 +113,6 @@ class RequestKey(msgspec.Struct, frozen=True, kw_only=True):
     operation_id: UUID
     content_hash: bytes
     """SHA-256 of what was asked for."""
-    expires_at: datetime
-    """The row is purged after this."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

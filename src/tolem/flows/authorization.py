@@ -185,7 +185,8 @@ class Authorizations:
                 at=operation.created_at,
                 card=card,
                 authentication=replace(authentication, eci=payment.eci),
-            )
+            ),
+            operation.asked_until,
         )
         recorded = await self._acquiring.record(operation, order.currency, terminal, answer)
         payments_total.labels(recorded.status).inc()
@@ -205,7 +206,7 @@ class Authorizations:
         """How an operation is prepared, its id and its due time chosen now."""
         acquiring = self._acquiring
         operation_id = acquiring.ids.new()
-        due_at = acquiring.clock.real_now() + acquiring.first_recovery
+        until = acquiring.claim_until()
 
         def prepare(order: Order, payment: Payment, at: datetime) -> Reserved:
             is_hold = terminal.two_stage or order.is_verification
@@ -218,7 +219,8 @@ class Authorizations:
                 amount=order.amount,
                 stan=payment.stan,
                 rrn=payment.rrn,
-                due_at=due_at,
+                due_at=until,
+                asked_until=until,
                 created_at=at,
             )
             return Reserved(order, advance(payment, PaymentStatus.AUTHORIZING, at), operation)
@@ -251,4 +253,4 @@ class Authorizations:
         if found is None or operation_id not in found.history.operations:
             raise LookupError(f"operation {operation_id} was not stored")
         history = found.history
-        return Reserved(history.order, history.payments[decided.payment.id], history.operations[operation_id])
+        return Reserved(history.order, history.payments[decided.payment.id], decided.operation)

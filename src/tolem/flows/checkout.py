@@ -113,6 +113,10 @@ class Checkout:
             await self._note_refusal(token_hash, refused.message)
             raise
 
+    async def note_unreadable(self, access_token: str, message: str) -> None:
+        """An object that names this token can't be read: its order keeps why."""
+        await self._note_refusal(hash_secret_address(access_token), message)
+
     async def view(self, page_id: str) -> OpenedPage | None:
         """What the page shows now. None: no such page, or not any more."""
         found = await self._store.find(keys.page_by_hash(hash_secret_address(page_id)))

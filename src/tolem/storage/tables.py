@@ -202,10 +202,8 @@ request_keys = sa.Table(
     _needed("order_id", Id),
     _needed("operation_id", Id),
     _needed("content_hash", LargeBinary),
-    _needed("expires_at", Instant),
     sqlite_with_rowid=False,
 )
-Index("request_keys_expiry", request_keys.c.expires_at)
 
 payments = sa.Table(
     "payments",
@@ -233,6 +231,7 @@ payments = sa.Table(
     _needed("ip", Text),
     _needed("card_id", Id),
     Column("hold_expires_at", Instant),
+    Column("release_at", Instant),
     _needed("is_hold_expired", Flag),
     _needed("created_at", Instant),
     _needed("updated_at", Instant),
@@ -243,7 +242,7 @@ payments = sa.Table(
     ),
 )
 Index("payments_order", payments.c.order_id)
-_partial("payments_hold", payments.c.hold_expires_at, where=payments.c.hold_expires_at.is_not(None))
+_partial("payments_release", payments.c.release_at, where=payments.c.release_at.is_not(None))
 _partial("payments_open", payments.c.order_id, where=one_of(payments.c.status, OPEN_STATUSES), unique=True)
 _partial("payments_successful", payments.c.round_id, where=one_of(payments.c.status, SUCCESSFUL_STATUSES), unique=True)
 
@@ -313,6 +312,7 @@ operations = sa.Table(
     _needed("reason_code", Integer),
     _needed("tries", Integer),
     Column("due_at", Instant),
+    Column("asked_until", Instant),
     Column("doubted_at", Instant),
     Column("alerted_at", Instant),
     _needed("created_at", Instant),
@@ -331,7 +331,11 @@ _partial(
 _partial(
     "operations_open",
     operations.c.payment_id,
-    where=sa.and_(one_of(operations.c.status, OPEN_OPERATIONS), one_of(operations.c.kind, MONEY_KINDS)),
+    where=sa.and_(
+        one_of(operations.c.status, OPEN_OPERATIONS),
+        one_of(operations.c.kind, MONEY_KINDS),
+        operations.c.finished_at.is_(None),  # a late approval opens again what was settled, beside another
+    ),
     unique=True,
 )
 _partial(
@@ -362,6 +366,7 @@ messages = sa.Table(
     _needed("round_id", Id),
     _needed("terminal_id", Id),
     Column("payment_id", Id),
+    Column("operation_id", Id),
     _needed("kind", Choice(MessageKind)),
     _needed("url", Text),
     _needed("host", Text),

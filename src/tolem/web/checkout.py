@@ -62,6 +62,8 @@ class PayformEndpoint:
             language, frame_origin = wish.language, _frame_origin(request, fields, wish)
             page_id = await self._checkout.open_page(wish, preferred_language(request), frame_origin=frame_origin)
         except PayObjectError as error:
+            if error.access_token:
+                await self._checkout.note_unreadable(error.access_token, str(error))
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
             return self._refuse(request, refused, language, frame_origin)
         except Refused as refused:

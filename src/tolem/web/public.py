@@ -46,9 +46,9 @@ def build_public(
     guarded: Sequence[Route] = (),
     public_url: str = "",
 ) -> Starlette:
-    """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, which
-    as /metrics ask for `password`; if it is empty, they are answered only under this machine's own names and that of
-    `public_url`."""
+    """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, empty
+    in production. They and /metrics ask for `password`; a sandbox without one answers them only under this machine's
+    own names and that of `public_url`."""
     library = _Library(read_lean(LIBRARY))
     statics = static_files()
 
@@ -104,8 +104,7 @@ def build_public(
             Route(COLOURS_PREFIX + "{name}", serve_colours),
             Route("/healthz", health),
             Route("/readyz", ready),
-            _guard(Route("/metrics", metrics), password),
-            *(_guard(route, password) if password else _keep_home(route, public_url) for route in guarded),
+            *_guard((Route("/metrics", metrics), *guarded), password, public_url, is_sandbox=bool(guarded)),
         ],
         exception_handlers={404: not_found, Exception: fault},
     )
@@ -149,20 +148,25 @@ def _keep_for_ever(body: bytes, media_type: str) -> Response:
 
 
 def _not_found(request: Request) -> Response:
-    body = {"code": 404, "message": f"nothing is served at this path with {request.method}"}
+    body = {"code": 100, "message": f"nothing is served at this path with {request.method}"}
     return Response(msgspec.json.encode(body), status_code=404, media_type="application/json")
 
 
-def _guard(route: Route, password: str) -> Route:
-    """The route behind the password; an empty one guards nothing."""
+def _guard(routes: Sequence[Route], password: str, public_url: str, *, is_sandbox: bool) -> Sequence[Route]:
+    """The routes behind the password, or, in a sandbox without one, at home."""
+    if password:
+        return [_ask_password(route, password) for route in routes]
+    return [_keep_home(route, public_url) for route in routes] if is_sandbox else routes
+
+
+def _ask_password(route: Route, password: str) -> Route:
     inner = route.app
 
     async def ask(scope: Scope, receive: Receive, send: Send) -> None:
         app = inner if _is_allowed(Request(scope), password) else _NEEDS_PASSWORD
         await app(scope, receive, send)
 
-    if password:
-        route.app = ask
+    route.app = ask
     return route
 
 

@@ -162,11 +162,9 @@ def upgrade() -> None:
         sa.Column("order_id", Id(), nullable=False),
         sa.Column("operation_id", Id(), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
         sqlite_with_rowid=False,
     )
-    op.create_index("request_keys_expiry", "request_keys", ["expires_at"])
 
     op.create_table(
         "payments",
@@ -193,6 +191,7 @@ def upgrade() -> None:
         sa.Column("ip", sa.Text(), nullable=False),
         sa.Column("card_id", Id(), nullable=False),
         sa.Column("hold_expires_at", Instant(), nullable=True),
+        sa.Column("release_at", Instant(), nullable=True),
         sa.Column("is_hold_expired", Flag(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
@@ -213,7 +212,7 @@ def upgrade() -> None:
         "status IN ('new', 'authenticating', 'authorizing', 'unknown')",
         unique=True,
     )
-    _create_partial_index("payments_hold", "payments", ["hold_expires_at"], "hold_expires_at IS NOT NULL")
+    _create_partial_index("payments_release", "payments", ["release_at"], "release_at IS NOT NULL")
     op.create_index("payments_order", "payments", ["order_id"])
     _create_partial_index(
         "payments_successful",
@@ -288,6 +287,7 @@ def upgrade() -> None:
         sa.Column("reason_code", sa.Integer(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("due_at", Instant(), nullable=True),
+        sa.Column("asked_until", Instant(), nullable=True),
         sa.Column("doubted_at", Instant(), nullable=True),
         sa.Column("alerted_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
@@ -303,7 +303,8 @@ def upgrade() -> None:
         "operations_open",
         "operations",
         ["payment_id"],
-        "status IN ('prepared', 'unknown') AND kind IN ('authorize', 'purchase', 'capture', 'void', 'refund')",
+        "status IN ('prepared', 'unknown') AND kind IN ('authorize', 'purchase', 'capture', 'void', 'refund')"
+        " AND finished_at IS NULL",
         unique=True,
     )
     _create_partial_index(
@@ -332,6 +333,7 @@ def upgrade() -> None:
         sa.Column("round_id", Id(), nullable=False),
         sa.Column("terminal_id", Id(), nullable=False),
         sa.Column("payment_id", Id(), nullable=True),
+        sa.Column("operation_id", Id(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
