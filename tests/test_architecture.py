@@ -45,9 +45,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli_messages": ("domain", "wire", "storage", "flows", "i18n", "console", "cli_controls", *BESIDE),
     "cli_keys": ("domain", "storage", "flows", "console", *BESIDE),
     "cli_sandbox": (*BELOW_FLOWS, "flows", "config", "console", "server", "sandbox"),
+    "cli_scripts": ("web",),
     "cli": (
         *(*BELOW_FLOWS, "flows", "web", "worker", "config", "bootstrap", "server", "shop", "i18n"),
-        *("console", "cli_controls", "cli_sandbox", "cli_money", "cli_keys", "cli_messages"),
+        *("console", "cli_controls", "cli_sandbox", "cli_money", "cli_keys", "cli_messages", "cli_scripts"),
     ),
     "__main__": ("cli",),
     "merchant": (),

@@ -24,6 +24,7 @@ from tolem.flows.directory import Directory
 from tolem.flows.expiry import Expiry
 from tolem.flows.holds import Holds
 from tolem.flows.inspection import Inspection
+from tolem.flows.limits import AttemptLimits
 from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
 from tolem.flows.redelivery import Redelivery
@@ -171,8 +172,14 @@ async def open_gateway(
     tokens = Tokens(store, directory, clock, ids, is_sandbox=config.is_sandbox)
     acs_book = AcsBook(config.acs_book_url, instance)
     authenticator = wrap_authenticator(SandboxAuthenticator(acs_book, clock, config.acs_url))
+    attempt_limits = AttemptLimits(store, clock, sealer, config.attempt_terms)
     authentications = Authentications(
-        acquiring, Authorizations(acquiring), directory, authenticator, CardSealer(store, clock, sealer)
+        acquiring,
+        Authorizations(acquiring, attempt_limits),
+        directory,
+        authenticator,
+        CardSealer(store, clock, sealer),
+        attempt_limits,
     )
     checkout = Checkout(
         store,
@@ -183,6 +190,7 @@ async def open_gateway(
         acquiring,
         authentications,
         notifier,
+        attempt_limits,
         is_sandbox=config.is_sandbox,
     )
     expiry = Expiry(store, directory, clock, acquiring, notifier)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import click
 
-from tolem import __version__, cli_controls, cli_keys, cli_messages, cli_money, cli_sandbox, console
+from tolem import __version__, cli_controls, cli_keys, cli_messages, cli_money, cli_sandbox, cli_scripts, console
 from tolem.config import Config
 from tolem.domain.appearance import LOGO_BYTES_MAX
 from tolem.flows.administration import Administration, describe
@@ -42,6 +42,26 @@ def _serve_options(command: F) -> F:
     return command
 
 
+def _limit_options(command: F) -> F:
+    for option in reversed(
+        (
+            click.option(
+                "--attempt-limits",
+                type=click.Choice(["on", "off"]),
+                help="Let declined cards and addresses wait. [default: on in production, off in the sandbox]",
+            ),
+            click.option("--card-declines-max", type=int, help="Declines of a card before it waits. [default: 5]"),
+            click.option("--address-declines-max", type=int, help="The same of a payer's address. [default: 30]"),
+            click.option("--terminal-declines-max", type=int, help="Declines of a terminal, likewise. [default: 300]"),
+            click.option("--declines-minutes", type=int, help="In which so many fade. [default: 60]"),
+            click.option("--attempt-wait-seconds", type=float, help="The first wait; it doubles. [default: 15]"),
+            click.option("--attempt-wait-seconds-max", type=float, help="The longest wait. [default: 600]"),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="tolem")
 def main() -> None:
@@ -55,6 +75,7 @@ def main() -> None:
 @_serve_options
 @click.option("--workers", type=int, help="Processes; more than one needs PostgreSQL. [default: 1]")
 @click.option("--acquirer-url", metavar="URL", help="Acquirer that runs as a program of its own.")
+@_limit_options
 def serve(**flags: Any) -> None:
     """Run the gateway: pages, tokens, notifications, recovery."""
     config = console.load(flags)
@@ -314,6 +335,7 @@ main.add_command(cli_controls.faults)
 main.add_command(cli_sandbox.acquirer_simulator)
 main.add_command(cli_sandbox.ledger)
 main.add_command(cli_sandbox.cards)
+main.add_command(cli_scripts.scripts)
 main.add_command(cli_money.resolve)
 main.add_command(cli_messages.why)
 main.add_command(cli_messages.messages)

@@ -24,6 +24,7 @@ from tolem.domain.payment import Operation, OperationKind, OperationStatus, Paym
 from tolem.domain.sealed_card import SealedCard
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
+from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.ids import rrn
 from tolem.storage import keys
 from tolem.storage.store import Decision, Key, Uncertain
@@ -95,8 +96,9 @@ def end_step(
 class Authorizations:
     """Runs card attempts."""
 
-    def __init__(self, acquiring: Acquiring) -> None:
+    def __init__(self, acquiring: Acquiring, limits: AttemptLimits) -> None:
         self._acquiring = acquiring
+        self._limits = limits
 
     async def attempt(self, entry: Entry, authentication: Authentication, terminal: Terminal) -> PaymentStatus | None:
         """Reserve a new payment, call, record. None: it still runs, or the page was not payable any more when it came
@@ -195,6 +197,9 @@ class Authorizations:
             status=recorded.status,
             milliseconds=round((time.perf_counter() - started) * 1000),
         )
+        if recorded.status is PaymentStatus.DECLINED and not isinstance(answer, str):
+            attempted = Attempt(self._limits.fingerprint(card.pan), payment.ip, order.terminal_id)
+            await self._limits.count(attempted, answer.reason_code)
         return recorded.status
 
     def _preparing(self, terminal: Terminal) -> Callable[[Order, Payment, datetime], Reserved]:

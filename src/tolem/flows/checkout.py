@@ -27,6 +27,7 @@ from tolem.flows.acquiring import Acquiring
 from tolem.flows.authentication import Authentications, Sale, Visitor
 from tolem.flows.authorization import Entry
 from tolem.flows.directory import Directory
+from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.flows.rounds import PAGE_LIFETIME, PAYABLE_STATES, PageState
 from tolem.ids import Ids, hash_secret_address
 from tolem.notifications.guard import check_link, host_of
@@ -58,6 +59,7 @@ class OpenedPage(NamedTuple):
 class PageTerms(NamedTuple):
     """What the authenticator is told of a page's order; it can't change within the page's round."""
 
+    order_id: UUID
     terminal_id: UUID
     amount: int
     """Minor units."""
@@ -82,6 +84,7 @@ class Checkout:
         acquiring: Acquiring,
         authentications: Authentications,
         notifier: Notifier,
+        limits: AttemptLimits,
         *,
         is_sandbox: bool,
     ) -> None:
@@ -93,6 +96,7 @@ class Checkout:
         self._acquiring = acquiring
         self._authentications = authentications
         self._notifier = notifier
+        self._limits = limits
         self._is_sandbox = is_sandbox
         self._terms: dict[bytes, PageTerms] = {}
         """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
@@ -127,7 +131,9 @@ class Checkout:
             if len(self._terms) >= TERMS_MAX:
                 self._terms.clear()
             language = found.record.language or order.language
-            self._terms[found.record.hash] = PageTerms(order.terminal_id, order.amount, order.currency, language)
+            self._terms[found.record.hash] = PageTerms(
+                order.id, order.terminal_id, order.amount, order.currency, language
+            )
         terminal = await self._directory.get_terminal(order.terminal_id)
         framers = self._framers(terminal) if found.record.frame_origin else ()
         if state is not PageState.CHALLENGE:
@@ -189,7 +195,7 @@ class Checkout:
 
         Returns once the outcome is recorded or a few seconds have passed; the payment goes on either way. Or it waits
         for its payer: then the page shows what for, and the issuer sends the browser back to `return_base` and a nonce.
-        Raises InvalidCard with what the payer should mend.
+        Raises InvalidCard with what the payer should mend, Limited if the payer has to wait before any attempt.
         """
         page_hash = hash_secret_address(page_id)
         if page_hash not in self._terms:
@@ -205,7 +211,9 @@ class Checkout:
         entry = Entry(page_hash, card, browser.ip, ids.new(), ids.card(), ids.stan())
         terminal = await self._directory.get_terminal(terms.terminal_id)
         sale = Sale(terminal, terms.amount, terms.currency, terms.language)
-        return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
+        attempt = Attempt(self._limits.fingerprint(card.pan), browser.ip, terminal.id)
+        async with self._limits.admit(attempt, terms.order_id):
+            return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
 
     async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> OpenedPage | None:
         """The issuer has sent a page's browser back to a nonce: the payment is woken. None: the page's last attempt

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from tolem.domain.appearance import Logo
 from tolem.domain.authentication import PendingAuthentication
+from tolem.domain.declines import Declines
 from tolem.domain.history import (
     MessageWithOrder,
     OrderHistory,
@@ -65,6 +66,11 @@ def sealed_card_of(payment_id: UUID) -> Key[SealedCardWithOrder]:
 def card_key_by_name(name: str) -> Key[CardKey]:
     """The key of an hour."""
     return Key(CardKey, ("name",), (name,))
+
+
+def declines_of(fingerprint: bytes) -> Key[Declines]:
+    """The recent declines of a card, address or terminal."""
+    return Key(Declines, ("hash",), (fingerprint,))
 
 
 def merchant_by_client(client_id: str) -> Key[Merchant]:
