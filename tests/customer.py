@@ -1,4 +1,4 @@
-"""A shop's customer at the payment page: the shop's server vouches for the account, the payer saves and chooses cards."""
+"""A shop's customer at the page: the shop's server vouches for the account, the payer saves and chooses cards."""
 
 from typing import Any
 from uuid import UUID
