@@ -25,6 +25,7 @@ from tolem.flows.directory import Directory
 from tolem.flows.expiry import Expiry
 from tolem.flows.holds import Holds
 from tolem.flows.inspection import Inspection
+from tolem.flows.limits import AttemptLimits
 from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
 from tolem.flows.redelivery import Redelivery
@@ -176,8 +177,14 @@ async def open_gateway(
     acs_book = AcsBook(config.acs_book_url, instance)
     authenticator = wrap_authenticator(SandboxAuthenticator(acs_book, clock, config.acs_url))
     cards = SavedCards(store, clock, Vault(store, sealer))
+    attempt_limits = AttemptLimits(store, clock, sealer, config.attempt_terms)
     authentications = Authentications(
-        acquiring, Authorizations(acquiring, cards), directory, authenticator, CardSealer(store, clock, sealer)
+        acquiring,
+        Authorizations(acquiring, attempt_limits, cards),
+        directory,
+        authenticator,
+        CardSealer(store, clock, sealer),
+        attempt_limits,
     )
     checkout = Checkout(
         store,
@@ -189,6 +196,7 @@ async def open_gateway(
         authentications,
         cards,
         notifier,
+        attempt_limits,
         is_sandbox=config.is_sandbox,
     )
     expiry = Expiry(store, directory, clock, acquiring, notifier)

@@ -399,6 +399,24 @@ async def test_an_answer_that_comes_again_and_late(database_url: str) -> None:
         assert len(history.payments) == len(history.operations) == 1
 
 
+async def test_an_answer_after_the_time_is_over(database_url: str) -> None:
+    """The payer passed, but was so long about coming back that the page has given the attempt up."""
+    async with at_the_form(database_url) as stage:
+        done = await stage.issuer.answer(await stage.issuer.arrive(await stage.issuer.start(stage.path)))
+        stage.clock.advance_to(stage.clock.now() + CHALLENGE_MAX)
+
+        async def has_ended() -> bool:
+            return (await stage.payment()).status is S.FAILED
+
+        await eventually(has_ended)
+        for _ in range(2):
+            returned = await stage.issuer.come_back(done)
+            assert (returned.status, stage.path in returned.text) == (200, False)
+        assert await stage.state() == "declined"
+        await assert_nothing_charged(stage, S.FAILED, 499)
+        assert (await stage.caller.pay(stage.path)).state == "approved"
+
+
 async def test_an_answer_after_everything_is_purged(database_url: str) -> None:
     async with at_the_form(database_url) as stage:
         done = await stage.issuer.answer(await stage.issuer.arrive(await stage.issuer.start(stage.path)))

@@ -42,7 +42,7 @@ def ancestors_of(answer: Answer) -> str:
 
 def told(answer: Answer) -> str:
     """The origin that the page's script speaks with, empty if it has none."""
-    match = re.search(r'<script src="/static/frame\.[0-9a-f]+\.js" data-shop="([^"]*)"', answer.text)
+    match = re.search(r'<script src="/static/frame\.[0-9a-f]+\.js" integrity="[^"]+" data-shop="([^"]*)"', answer.text)
     assert ('id="stop"' in answer.text) == bool(match)
     return match[1] if match else ""
 

@@ -11,7 +11,7 @@ from tolem.domain.card import CardField, CardProblem, parse_card, passes_luhn
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
-from tolem.web.card_form import BUSY
+from tolem.web.card_form import BUSY, UNREAD, WAIT
 from tolem.web.pages import SANDBOX_CARDS, Pages
 from tolem.web.view import PageView
 
@@ -84,6 +84,8 @@ def build_pages(pages: Pages, language: str) -> dict[str, tuple[PageState, bytes
         "form": (PageState.FORM, pages.form(view)),
         "form with errors": (PageState.FORM, pages.form(view, ALL_PROBLEMS)),
         "form with notice": (PageState.FORM, pages.form(view, notice=BUSY)),
+        "form that waits": (PageState.FORM, pages.form(view, notice=WAIT)),
+        "form that was not read": (PageState.FORM, pages.form(view, notice=UNREAD)),
         "verification": (PageState.FORM, pages.form(verification)),
         "declined": (PageState.DECLINED, pages.form(replace(tried, state=PageState.DECLINED))),
         "checking": (PageState.CHECKING, pages.checking(replace(tried, state=PageState.CHECKING))),

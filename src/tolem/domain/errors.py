@@ -2,6 +2,7 @@
 
     Refused          the caller's mistake; says what to change, and changes nothing
     Overloaded       nobody's mistake: nothing was stored, the same may be tried again later
+    Limited          too many declines lately: nothing was stored or sent, the payer has to wait a little
 
 A decline is not here: it is a value on the payment. Our own faults are ordinary exceptions, logged once at the edge.
 """
@@ -32,6 +33,10 @@ class Refusal(StrEnum):
 
 class Overloaded(Exception):
     """Too much waits, or what it needs is away. Nothing was stored."""
+
+
+class Limited(Exception):
+    """The next card attempt has to wait. Nobody outside is told which limit it was."""
 
 
 class Refused(Exception):

@@ -34,6 +34,7 @@ from tolem.domain.saved_card import SavedCard
 from tolem.domain.sealed_card import SealedCard
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
+from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.flows.saved_cards import SavedCards, Saving, agree, keys_of
 from tolem.ids import rrn
 from tolem.storage import keys
@@ -108,8 +109,9 @@ def end_step(
 class Authorizations:
     """Runs card attempts."""
 
-    def __init__(self, acquiring: Acquiring, cards: SavedCards) -> None:
+    def __init__(self, acquiring: Acquiring, limits: AttemptLimits, cards: SavedCards) -> None:
         self._acquiring = acquiring
+        self._limits = limits
         self._cards = cards
 
     async def attempt(self, entry: Entry, authentication: Authentication, terminal: Terminal) -> PaymentStatus | None:
@@ -203,7 +205,7 @@ class Authorizations:
         )
         recorded = await self._acquiring.record(operation, order.currency, terminal, answer)
         if payment.saves_card and recorded.status not in OPEN_STATUSES:
-            await self._cards.settle(payment.id, payment.rrn, is_approved=recorded.status in SUCCESSFUL_STATUSES)
+            await self._cards.settle_soon(payment.id, payment.rrn, is_approved=recorded.status in SUCCESSFUL_STATUSES)
         payments_total.labels(recorded.status).inc()
         log.info(
             "payment",
@@ -212,6 +214,9 @@ class Authorizations:
             status=recorded.status,
             milliseconds=round((time.perf_counter() - started) * 1000),
         )
+        if recorded.status is PaymentStatus.DECLINED and not isinstance(answer, str):
+            attempted = Attempt(self._limits.fingerprint(card.pan), payment.ip, order.terminal_id)
+            await self._limits.count(attempted, answer.reason_code)
         return recorded.status
 
     def _preparing(self, terminal: Terminal) -> Callable[[Order, Payment, datetime], Reserved]:

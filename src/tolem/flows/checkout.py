@@ -28,6 +28,7 @@ from tolem.flows.acquiring import Acquiring
 from tolem.flows.authentication import Authentications, Sale, Visitor
 from tolem.flows.authorization import Entry
 from tolem.flows.directory import Directory
+from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.flows.rounds import PAGE_LIFETIME, PAYABLE_STATES, PageState
 from tolem.flows.saved_cards import CardChoice, SavedCards, Saving
 from tolem.ids import Ids, hash_secret_address
@@ -64,6 +65,7 @@ class OpenedPage(NamedTuple):
 class PageTerms(NamedTuple):
     """What the authenticator is told of a page's order; it can't change within the page's round."""
 
+    order_id: UUID
     terminal_id: UUID
     amount: int
     """Minor units."""
@@ -89,6 +91,7 @@ class Checkout:
         authentications: Authentications,
         cards: SavedCards,
         notifier: Notifier,
+        limits: AttemptLimits,
         *,
         is_sandbox: bool,
     ) -> None:
@@ -101,6 +104,7 @@ class Checkout:
         self._authentications = authentications
         self._cards = cards
         self._notifier = notifier
+        self._limits = limits
         self._is_sandbox = is_sandbox
         self._terms: dict[bytes, PageTerms] = {}
         """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
@@ -135,7 +139,9 @@ class Checkout:
             if len(self._terms) >= TERMS_MAX:
                 self._terms.clear()
             language = found.record.language or order.language
-            self._terms[found.record.hash] = PageTerms(order.terminal_id, order.amount, order.currency, language)
+            self._terms[found.record.hash] = PageTerms(
+                order.id, order.terminal_id, order.amount, order.currency, language
+            )
         terminal = await self._directory.get_terminal(order.terminal_id)
         framers = self._framers(terminal) if found.record.frame_origin else ()
         if state is not PageState.CHALLENGE:
@@ -203,7 +209,7 @@ class Checkout:
 
         Returns once the outcome is recorded or a few seconds have passed; the payment goes on either way. Or it waits
         for its payer: then the page shows what for, and the issuer sends the browser back to `return_base` and a nonce.
-        Raises InvalidCard with what the payer should mend.
+        Raises InvalidCard with what the payer should mend, Limited if the payer has to wait before any attempt.
         """
         page_hash = hash_secret_address(page_id)
         if page_hash not in self._terms:
@@ -223,7 +229,9 @@ class Checkout:
         card_id = choice.card_id or ids.card()
         entry = Entry(page_hash, card, browser.ip, ids.new(), card_id, ids.stan(), saving)
         sale = Sale(terminal, terms.amount, terms.currency, terms.language)
-        return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
+        attempt = Attempt(self._limits.fingerprint(card.pan), browser.ip, terminal.id)
+        async with self._limits.admit(attempt, terms.order_id):
+            return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
 
     async def remove_card(self, page_id: str, card_id: UUID) -> None:
         """The payer removes a saved card of theirs. Raises Refused(NOT_FOUND), for a foreign card too."""

@@ -144,6 +144,13 @@ class SavedCards:
             log.info("card_saved", payment=str(payment_id), card=str(found.card_id))
         return is_saved
 
+    async def settle_soon(self, payment_id: UUID, rrn: str, *, is_approved: bool) -> None:
+        """The same where a payer waits: what can't be stored now is left to the worker."""
+        try:
+            await self.settle(payment_id, rrn, is_approved=is_approved)
+        except Exception as error:  # the payer's outcome is recorded, and is shown
+            log.warning("consent_not_settled", payment=str(payment_id), exc_info=error)
+
     async def step(self) -> int:
         """Settles what nobody else has: payments whose outcome recovery found, and those of a process that ended."""
         due = await saved_cards.list_due_consents(self._store, BATCH)

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from tolem.domain.appearance import Logo
 from tolem.domain.authentication import PendingAuthentication
+from tolem.domain.declines import Declines
 from tolem.domain.history import (
     MessageWithOrder,
     OrderHistory,
@@ -86,6 +87,11 @@ def card_consent_of(payment_id: UUID) -> Key[CardConsent]:
 def vault_key_by_name(name: str) -> Key[VaultKey]:
     """A key of the vault."""
     return Key(VaultKey, ("name",), (name,))
+
+
+def declines_of(fingerprint: bytes) -> Key[Declines]:
+    """The recent declines of a card, address or terminal."""
+    return Key(Declines, ("hash",), (fingerprint,))
 
 
 def merchant_by_client(client_id: str) -> Key[Merchant]:

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from tolem.domain.appearance import Logo
 from tolem.domain.authentication import PendingAuthentication
+from tolem.domain.declines import Declines
 from tolem.domain.history import (
     Event,
     MessageWithOrder,
@@ -29,6 +30,7 @@ from tolem.storage.tables import (
     authentications,
     card_consents,
     card_keys,
+    declines,
     events,
     logos,
     merchants,
@@ -96,6 +98,7 @@ tolem_schema = Schema(
     Mapped(authentications, PendingAuthentication, mutable=("step", "url", "data", "reference", "deadline_at")),
     Mapped(sealed_cards, SealedCard, mutable=("sealed", "expires_at")),
     Mapped(card_keys, CardKey),
+    Mapped(declines, Declines),
     Mapped(
         saved_cards,
         SavedCard,

@@ -18,6 +18,7 @@ from tolem.storage.tables import (
     access_tokens,
     authentications,
     card_keys,
+    declines,
     one_of,
     operations,
     orders,
@@ -61,8 +62,8 @@ async def due_authentications(store: Store, *, now: datetime, limit: int) -> lis
 
 
 async def purge_expired(store: Store, *, before: datetime, real_before: datetime, limit: int) -> int:
-    """Deletes access tokens, pages and sealed cards that expired before an instant (business time), and card keys that
-    did (real time), at most `limit` of each."""
+    """Deletes access tokens, pages, sealed cards and faded declines that expired before an instant (business time), and
+    card keys that did (real time), at most `limit` of each."""
     purged = [await store.sweep(purge, before=before, limit=limit) for purge in _PURGES]
     purged.append(await store.sweep(_PURGE_KEYS, before=real_before, limit=limit))
     return sum(len(rows) for rows in purged)
@@ -145,5 +146,5 @@ _DUE_AUTHENTICATIONS = (
     .order_by(authentications.c.deadline_at)
     .limit(_number("limit"))
 )
-_PURGES = tuple(_purge(table) for table in (access_tokens, pages, sealed_cards))
+_PURGES = tuple(_purge(table) for table in (access_tokens, pages, sealed_cards, declines))
 _PURGE_KEYS = _purge(card_keys)

@@ -272,9 +272,20 @@ sealed_cards = sa.Table(
     _needed("order_id", Id),
     _needed("key_name", Text),
     Column("sealed", LargeBinary),
+    _needed("fingerprint", LargeBinary),
     _needed("expires_at", Instant),
 )
 Index("sealed_cards_expiry", sealed_cards.c.expires_at)
+
+declines = sa.Table(
+    "declines",
+    metadata,
+    _key("hash", LargeBinary),
+    _needed("last_at", Instant),
+    _needed("expires_at", Instant),
+    sqlite_with_rowid=False,
+)
+Index("declines_expiry", declines.c.expires_at)
 
 card_keys = sa.Table(
     "card_keys",

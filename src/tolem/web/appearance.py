@@ -5,6 +5,9 @@ whose name says all of its content, so that nothing is stored for it and browser
 """
 
 import re
+from functools import lru_cache
+
+from tolem.web.assets import integrity_of
 
 LOGO_PREFIX = "/logo/"
 COLOURS_PREFIX = "/colours/"
@@ -22,9 +25,19 @@ def colours_path(ground: str, text: str) -> str:
     return f"{COLOURS_PREFIX}{ground[1:]}-{text[1:]}.css"
 
 
+@lru_cache(maxsize=1000)
+def colours_integrity(ground: str, text: str) -> str:
+    """Two `#rrggbb` → the `integrity` of their style sheet."""
+    return integrity_of(_render(ground[1:], text[1:]))
+
+
 def render_colours(name: str) -> bytes | None:
     """The style sheet of that name, None for a name that colours_path does not make. tolem.css says what it colours."""
     match = _COLOURS.fullmatch(name)
     if match is None:
         return None
-    return f":root{{--shop:#{match[1]};--on-shop:#{match[2]};--shop-space:1.25rem}}".encode()
+    return _render(match[1], match[2])
+
+
+def _render(ground: str, text: str) -> bytes:
+    return f":root{{--shop:#{ground};--on-shop:#{text};--shop-space:1.25rem}}".encode()

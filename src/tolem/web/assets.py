@@ -8,9 +8,12 @@ a change of content changes the name.
 import gzip
 import hashlib
 import re
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from markupsafe import Markup
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_TYPES = {
@@ -41,6 +44,14 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     gzipped: bytes
     etag: bytes
     """Strong, quoted."""
+    integrity: str
+    """Of the body: a browser loads nothing else under this name (Subresource Integrity)."""
+
+    @property
+    def source(self) -> str:
+        """The attributes that load a style or a script."""
+        name = "href" if self.path.endswith(".css") else "src"
+        return f'{name}="{self.path}" integrity="{self.integrity}"'
 
     def headers(self, *, gzipped: bool) -> list[tuple[bytes, bytes]]:
         """The answer's headers, with or without compression."""
@@ -59,6 +70,20 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
 def load_assets() -> dict[str, Asset]:
     """File name (`tolem.css`) → asset."""
     return {name: _load(name) for name in CONTENT_TYPES}
+
+
+def template_names() -> dict[str, Callable[[str], str]]:
+    """What templates call: `asset` for a file's address, `source` for the attributes that load it."""
+    assets = load_assets()
+    return {
+        "asset": lambda name: assets[name].path,
+        "source": lambda name: Markup(assets[name].source),  # noqa: S704 - of our own files
+    }
+
+
+def integrity_of(body: bytes) -> str:
+    """A content's hash as an `integrity` attribute has it."""
+    return "sha256-" + b64encode(hashlib.sha256(body).digest()).decode()
 
 
 def static_files() -> dict[str, Asset]:
@@ -83,4 +108,5 @@ def _load(name: str) -> Asset:
         body=body,
         gzipped=gzip.compress(body, 9, mtime=0),
         etag=f'"{digest}"'.encode(),
+        integrity=integrity_of(body),
     )

@@ -17,6 +17,8 @@ from tolem.web.shells import NOTHING, Html, PageBytes, Press, Shell, escape
 from tolem.web.view import PageView
 
 BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
+WAIT = mark("This payment cannot be taken right now. No money was taken. Please wait a little and try again.")
+UNREAD = mark("What was typed could not be read. Nothing was sent to the bank: please type the card details again.")
 RETYPE = mark("The card number and the security code are never sent back: please type them again.")
 
 # What may come back into the form: never a card number or security code that went into the wrong field.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tolem.domain.authentication import AuthenticationStep, PendingAuthentication
 from tolem.i18n.translator import LANGUAGE_NAMES, Translator
-from tolem.web.assets import load_assets
+from tolem.web.assets import template_names
 from tolem.web.pages import Pages, link_address
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape
 from tolem.web.view import PageView
@@ -34,9 +34,8 @@ class ChallengePages:
         """`pages`: the order's others, which look the same."""
         self._translator = translator
         self._pages = pages
-        assets = load_assets()
         languages = tuple(LANGUAGE_NAMES.items())
-        press = Press(translator, sandbox=sandbox, languages=languages, asset=lambda name: assets[name].path)
+        press = Press(translator, sandbox=sandbox, languages=languages, **template_names())
         self._texts = {
             language: _Texts(
                 device=press.shell("device.html", language),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tolem.domain.card import CardField, InvalidCard
-from tolem.domain.errors import Overloaded, Refusal, Refused
+from tolem.domain.errors import Limited, Overloaded, Refusal, Refused
 from tolem.domain.payment import Payment
 from tolem.flows import rounds
 from tolem.flows.authorization import PATIENCE_SECONDS
@@ -22,7 +22,7 @@ from tolem.i18n.translator import LANGUAGE_NAMES
 from tolem.telemetry import log
 from tolem.web.browser import FIELD, read_browser
 from tolem.web.card_choice import read_choice
-from tolem.web.card_form import BUSY, RETYPE
+from tolem.web.card_form import BUSY, RETYPE, UNREAD, WAIT
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
@@ -153,7 +153,7 @@ class PageEndpoint:
         return json_response(200, msgspec.json.encode(PageStatus(view.state, view.version, view.seconds_left)))
 
     async def _pay(self, request: Request, page_id: str) -> Response:
-        fields = await self._read_form(request)
+        fields = await self._read_form(request, page_id)
         if isinstance(fields, Response):
             return fields
         typed = _typed(fields)
@@ -167,6 +167,12 @@ class PageEndpoint:
             log.warning("overloaded", route="page")
             page = self._pages.form(page_view(opened, page_id), typed=typed, notice=BUSY)
             return html(503, page, opened.frame_ancestors)
+        except Limited:  # here neither
+            opened = await self._checkout.view(page_id)
+            if opened is None or opened.state not in rounds.PAYABLE_STATES:
+                return redirect(PAGE_PREFIX + page_id)
+            page = self._pages.form(page_view(opened, page_id), typed=typed, notice=WAIT)
+            return html(429, page, opened.frame_ancestors)
         except InvalidCard as invalid:
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
@@ -198,7 +204,7 @@ class PageEndpoint:
         return redirect(PAGE_PREFIX + page_id)
 
     async def _speak(self, request: Request, page_id: str) -> Response:
-        fields = await self._read_form(request)
+        fields = await self._read_form(request, page_id)
         if isinstance(fields, Response):
             return fields
         if fields.get("language") in LANGUAGE_NAMES:
@@ -206,7 +212,7 @@ class PageEndpoint:
         return await self._show_again(page_id, fields)
 
     async def _extend(self, request: Request, page_id: str) -> Response:
-        fields = await self._read_form(request)
+        fields = await self._read_form(request, page_id)
         if isinstance(fields, Response):
             return fields
         await self._checkout.extend(page_id)
@@ -223,14 +229,16 @@ class PageEndpoint:
         page = self._pages.form(page_view(opened, page_id), typed=typed, notice=notice)
         return html(200, page, opened.frame_ancestors)
 
-    async def _read_form(self, request: Request) -> dict[str, str] | Response:
+    async def _read_form(self, request: Request, page_id: str) -> dict[str, str] | Response:
         try:
             return await request.form(CARD_BODY_MAX)
         except Refused as refused:
             log.info("form_refused", reason=refused.message)
+            opened = await self._checkout.view(page_id)
+            if opened is None or opened.state not in rounds.PAYABLE_STATES:
+                return redirect(PAGE_PREFIX + page_id)
             status = 413 if isinstance(refused, BodyTooLarge) else 400
-            language = preferred_language(request)
-            return message(request, status, self._pages.invalid(language, refused.refusal, refused.message))
+            return html(status, self._pages.form(page_view(opened, page_id), notice=UNREAD), opened.frame_ancestors)
 
     def _is_own_origin(self, request: Request) -> bool:
         """A browser names the page that posts; what names none is no browser, and has the address all the same."""

@@ -24,7 +24,7 @@ from tolem.i18n.formats import format_amount
 from tolem.i18n.story import describe_story, tell_line
 from tolem.i18n.translator import Translator
 from tolem.telemetry import log
-from tolem.web.assets import load_assets
+from tolem.web.assets import template_names
 from tolem.web.feed import Feed
 from tolem.web.headers import security_headers
 from tolem.web.shells import Press
@@ -54,8 +54,7 @@ class Inspector:
         self._clock = clock
         self._translator = translator
         self._feed = Feed(self._look)
-        assets = load_assets()
-        press = Press(translator, asset=lambda name: assets[name].path)
+        press = Press(translator, **template_names())
         self._page = press.shell("sandbox.html", LANGUAGE, languages=sorted(translator.languages)).fill({})
 
     def routes(self) -> list[Route]:

@@ -15,8 +15,8 @@ from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_amount, format_instant
 from tolem.i18n.reasons import CANCELLED_CODE, find_reason_text
 from tolem.i18n.translator import LANGUAGE_NAMES, Translator, mark
-from tolem.web.appearance import colours_path, logo_path
-from tolem.web.assets import load_assets
+from tolem.web.appearance import colours_integrity, colours_path, logo_path
+from tolem.web.assets import template_names
 from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape
 from tolem.web.view import PageView
@@ -99,7 +99,6 @@ class Pages:
     def __init__(self, translator: Translator, *, sandbox: bool, brands: Sequence[Brand] = ACCEPTED_BRANDS) -> None:
         """Renders all shells (tens of milliseconds). `brands`: whose marks the form shows."""
         self._translator = translator
-        assets = load_assets()
         problems = list_problems(sandbox=sandbox)
         press = Press(
             translator,
@@ -109,7 +108,7 @@ class Pages:
             problems=tuple(problems),
             problem_msgids=problems,
             languages=tuple(LANGUAGE_NAMES.items()),
-            asset=lambda name: assets[name].path,
+            **template_names(),
             test_cards=SANDBOX_CARDS if sandbox else (),
         )
         self._forms = CardForms(press, translator, sandbox=sandbox)
@@ -135,7 +134,7 @@ class Pages:
         notice: str = "",
     ) -> bytes:
         """The card form. In the state `declined` it says why, and how many attempts are left. Of what was typed only
-        the expiry date and the name come back; `notice` is BUSY or RETYPE of card_form."""
+        the expiry date and the name come back; `notice` is one of card_form's."""
         language = self._translator.choose(view.language)
         values = self.order_values(view, language)
         values["facts"] = self._facts(view, language)
@@ -269,7 +268,8 @@ class Pages:
         colours = NOTHING
         if view.colour:
             path = colours_path(view.colour, view.text_colour)
-            colours = texts.colours.fill({"path": escape(path), "colour": escape(view.colour)})
+            integrity = escape(colours_integrity(view.colour, view.text_colour))
+            colours = texts.colours.fill({"path": escape(path), "integrity": integrity, "colour": escape(view.colour)})
         return {
             "state": Html(view.state.value),
             "version": escape(view.version),

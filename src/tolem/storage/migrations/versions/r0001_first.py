@@ -247,10 +247,21 @@ def upgrade() -> None:
         sa.Column("order_id", Id(), nullable=False),
         sa.Column("key_name", sa.Text(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("payment_id"),
     )
     op.create_index("sealed_cards_expiry", "sealed_cards", ["expires_at"])
+
+    op.create_table(
+        "declines",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("last_at", Instant(), nullable=False),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("hash"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("declines_expiry", "declines", ["expires_at"])
 
     op.create_table(
         "card_keys",
