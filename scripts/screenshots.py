@@ -6,13 +6,15 @@ of (a breach of the policy, a failed load, a script's error, a page wider than t
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -20,6 +22,7 @@ from playwright.sync_api import Browser, sync_playwright
 from scripts.browser import find_browser
 from starlette.responses import Response
 
+from tolem.domain.appearance import parse_logo
 from tolem.domain.authentication import AuthenticationStep, ChallengeWindow, PendingAuthentication
 from tolem.domain.card import CardField, CardProblem
 from tolem.domain.errors import Refusal
@@ -27,10 +30,13 @@ from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
 from tolem.sandbox.acs import HERE, STATIC, AcsPages
 from tolem.sandbox.acs_book import AcsEntry
+from tolem.web.appearance import COLOURS_PREFIX, logo_path, render_colours
 from tolem.web.assets import static_files
+from tolem.web.card_form import BUSY, RETYPE
 from tolem.web.challenge_pages import ChallengePages
 from tolem.web.headers import SELF, security_headers
-from tolem.web.pages import Pages, PageView
+from tolem.web.pages import Pages
+from tolem.web.view import PageView
 
 ACS = HERE / "static"
 OUTPUT = Path(__file__).resolve().parent.parent / "test-output" / "screenshots"
@@ -48,8 +54,12 @@ VIEW = PageView(
     attempts_left=3,
     return_url="https://shop.example/return",
     page_path="/pay/sample",
+    now=NOON - timedelta(minutes=12),
     deadline_at=NOON,
+    extension_minutes=10,
 )
+LOGO = parse_logo((Path(__file__).resolve().parent.parent / "docs" / "images" / "logo-sample.png").read_bytes())
+BRANDED = {"logo": LOGO.name, "colour": "#7a1f3d", "text_colour": "#ffffff"}
 TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", at=NOON)
 PENDING = PendingAuthentication(
     payment_id=UUID(int=1),
@@ -93,21 +103,38 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     challenged = replace(checked, state=PageState.CHALLENGE)
     yield "form", pages.form(view)
     yield "form-errors", pages.form(view, PROBLEMS, typed)
-    yield "form-busy", pages.form(view, is_busy=True)
+    yield "form-busy", pages.form(view, notice=BUSY)
+    yield "form-retype", pages.form(view, typed={CardField.EXPIRY: "01/28", CardField.NAME: "AIGERIM"}, notice=RETYPE)
+    yield "form-hurry", pages.form(replace(view, now=NOON - timedelta(seconds=100)))
+    yield "form-lost", pages.form(view)
+    yield "form-branded", pages.form(replace(view, **BRANDED))
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
     yield "declined", pages.form(declined)
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
+    yield "checking-slow", pages.checking(replace(tried, state=PageState.CHECKING, at=None, is_slow=True))
     yield "challenge", challenges.page(challenged, PENDING, "session")
     yield "challenge-device", challenges.page(checked, replace(PENDING, step=AuthenticationStep.DEVICE), "")
     yield "challenge-app", challenges.page(challenged, replace(PENDING, step=AuthenticationStep.DECOUPLED, url=""), "")
     yield "challenge-elsewhere", challenges.page(challenged, None, "")
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
+    yield "approved-branded", pages.approved(replace(tried, approval_code="421907", **BRANDED))
+    yield "verified", pages.approved(replace(tried, amount=0, is_verification=True, approval_code="421907"))
     yield "paid", pages.paid(replace(tried, approval_code="421907"))
     yield "failed", pages.failed(replace(tried, reason_code=466))
     yield "cancelled", pages.failed(replace(view, reason_code=476, at=NOON))
     yield "expired", pages.expired(replace(view, return_url=""))
     yield "invalid", pages.invalid(language, Refusal.DIFFERS, "amount: the token says 100 KZT, the object 1 KZT")
-    yield "fault", pages.fault(language, "01936f2a-5c1d")
+    yield "wrong-origin", pages.wrong_origin(language)
+    yield "busy", pages.busy(language, "/pay/sample")
+    yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
+
+
+# As page.js does when the connection breaks while the form is sent.
+LOSE = """() => {
+    document.querySelector("main").className = "status";
+    document.querySelector("main").replaceChildren(document.getElementById("lost").content.cloneNode(true));
+    document.querySelector(".languages").hidden = true;
+}"""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -129,9 +156,14 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path in STATIC:
             self._answer([(b"content-type", STATIC[self.path].encode())], (ACS / self.path[1:]).read_bytes())
         elif self.path.endswith("/state"):
-            shown = self.headers.get("referer", "")
-            state = b"challenge" if "/challenge" in shown and "-device" not in shown else b"checking"
-            self._answer([(b"content-type", b"application/json")], b'{"state":"%s"}' % state)
+            # Nothing new: every page stays as it is.
+            sample = self.samples[urlsplit(self.headers["referer"]).path]
+            (version,) = re.findall(rb'data-version="([^"]+)"', sample)
+            self._answer([(b"content-type", b"application/json")], b'{"version":"%s"}' % version)
+        elif self.path == logo_path(LOGO.name):
+            self._answer([(b"content-type", LOGO.content_type.encode())], LOGO.body)
+        elif style := render_colours(self.path.removeprefix(COLOURS_PREFIX)):
+            self._answer([(b"content-type", b"text/css")], style)
         else:
             self.send_error(404)
 
@@ -159,6 +191,8 @@ def take_pictures(browser: Browser, address: str, names: list[str]) -> list[str]
             page.on("pageerror", lambda error: complaints.append(str(error)))
             for name in names:
                 page.goto(f"{address}/{name}", wait_until="load")
+                if name.startswith("form-lost"):
+                    page.evaluate(LOSE)
                 if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                     complaints.append(f"{page.url}: wider than the window at {width} px")
                 page.screenshot(path=OUTPUT / f"{name}-{scheme}-{device}.png", full_page=True)
@@ -175,7 +209,7 @@ def main() -> int:
         raise SystemExit("no browser: run `python scripts/browser.py` first")
     translator = load_translator()
     pages = Pages(translator, sandbox=True)
-    challenges = ChallengePages(translator, sandbox=True)
+    challenges = ChallengePages(translator, pages, sandbox=True)
     _Handler.bank = AcsPages(translator).ask(CHALLENGE, {}, is_wrong=False)
     _Handler.samples = {
         f"/{name}-{language}": body

@@ -104,6 +104,7 @@ def render() -> str:
         "",
         "Once a reversal is prepared, only its confirmation ends the payment. After `recovery_tries` steps the",
         "operation waits for `tolem resolve`, open as before, and is tried every 15 minutes.",
+        "What was settled as not happened and is approved by the acquirer later is opened again.",
         "",
         "## Order: the shop's invoice, with its current round",
         "",

@@ -127,14 +127,19 @@ class Caller:
         token: dict[str, Any] = answer.json()
         return token
 
-    async def open(self, token: Any, invoice: str, **changes: Any) -> Answer:
-        """Posts a pay object as payment-api.js does."""
+    def params(self, token: Any, invoice: str, **changes: Any) -> str:
+        """A pay object as payment-api.js posts it."""
         wish = {
             "invoiceId": invoice, "backLink": "https://shop.example/ok", "failureBackLink": "https://shop.example/fail",
             "description": "Оплата в интернет магазине", "accountId": "testuser1", "language": "RU",
             "terminal": str(TERMINAL_ID), "amount": 100, "currency": "KZT", "auth": token,
         } | changes  # fmt: skip
-        return await self.form("/payform/", {"params": json.dumps(wish)}, {"origin": "https://shop.example"})
+        return json.dumps(wish)
+
+    async def open(self, token: Any, invoice: str, **changes: Any) -> Answer:
+        """Posts a pay object."""
+        fields = {"params": self.params(token, invoice, **changes)}
+        return await self.form("/payform/", fields, {"origin": "https://shop.example"})
 
     async def page(self, invoice: str, **changes: Any) -> str:
         """The path of a page for a new order."""
@@ -142,6 +147,10 @@ class Caller:
         answer = await self.open(await self.token(invoice, **token_changes), invoice, **changes)
         assert answer.status == 303, answer.text
         return answer.headers["location"]
+
+    async def press(self, path: str, button: str, **fields: str) -> Answer:
+        """Presses a button of a page, `leave`, `language` or `extend`, with what its form sends along."""
+        return await self.form(f"{path}/{button}", fields, {"origin": ORIGIN})
 
     async def pay(self, path: str, number: str = APPROVED_CARD, **changes: str) -> Answer:
         """Types a card and follows the redirect."""
@@ -177,6 +186,8 @@ class ShopServer:
         self.status = 200
         self.seconds = 0.0
         """How long it takes to answer."""
+        self.is_echoing = False
+        """It answers with what it was sent."""
         self.url = ""
         self._arrived = asyncio.Event()
 
@@ -198,7 +209,7 @@ class ShopServer:
         self._arrived.set()
         status = self.status
         await asyncio.sleep(self.seconds)
-        return web.Response(status=status)
+        return web.Response(status=status, body=body if self.is_echoing else b"")
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:

@@ -18,8 +18,8 @@ def _pages(translator: Translator, *, sandbox: bool) -> Pages:
 
 
 @cache
-def _challenge_pages(translator: Translator, *, sandbox: bool) -> ChallengePages:
-    return ChallengePages(translator, sandbox=sandbox)
+def _challenge_pages(translator: Translator, pages: Pages, *, sandbox: bool) -> ChallengePages:
+    return ChallengePages(translator, pages, sandbox=sandbox)
 
 
 def share_pages(set_attribute: Callable[[object, str, object], None]) -> None:
@@ -29,5 +29,5 @@ def share_pages(set_attribute: Callable[[object, str, object], None]) -> None:
     set_attribute(bootstrap, "ChallengePages", _challenge_pages)
 
 
-_pages(TRANSLATORS[DOMAIN], sandbox=True)  # here, so that a process which is forked from this one has them
-_challenge_pages(TRANSLATORS[DOMAIN], sandbox=True)
+# Here, so that a process which is forked from this one has them.
+_challenge_pages(TRANSLATORS[DOMAIN], _pages(TRANSLATORS[DOMAIN], sandbox=True), sandbox=True)

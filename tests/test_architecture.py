@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli_messages": ("domain", "wire", "storage", "flows", "i18n", "console", *BESIDE),
     "cli_keys": ("domain", "storage", "flows", "console", *BESIDE),
     "cli_sandbox": (*BELOW_FLOWS, "flows", "config", "console", "server", "sandbox"),
+    "cli_scripts": ("web",),
     "cli": (
         *(*BELOW_FLOWS, "flows", "web", "worker", "config", "bootstrap", "server", "shop", "i18n"),
         *("console", "cli_commands"),

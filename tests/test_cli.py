@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.pictures import build_png
 from tolem.cli import main
 from tolem.cli_commands import COMMANDS, SUMMARY_LENGTH_MAX, TERMINAL_COMMANDS, Later
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID
@@ -148,6 +149,23 @@ def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
     assert "use 1 to 10" in run(
         "terminal", "set", terminal["id"], "--attempts-max", "99", *where, cwd=tmp_path, status=1
     )
+    set_terminal = ("terminal", "set", terminal["id"], "--json", *where)
+    framed = json.loads(
+        run(*set_terminal, "--frame-host", "Shop.example", "--frame-host", "m.shop.example:8443", cwd=tmp_path)
+    )
+    assert framed["frame_hosts"] == ["shop.example", "m.shop.example:8443"]
+    assert "without scheme" in run(*set_terminal, "--frame-host", "https://shop.example", cwd=tmp_path, status=1)
+    assert json.loads(run(*set_terminal, "--no-frame-hosts", cwd=tmp_path))["frame_hosts"] == []
+    (tmp_path / "logo.png").write_bytes(build_png())
+    shown = json.loads(run(*set_terminal, "--logo", "logo.png", "--colour", "#FFD700", cwd=tmp_path))
+    assert (shown["logo"][-4:], shown["colour"], shown["text_colour"]) == (".png", "#ffd700", "#000000")
+    run(*set_terminal, "--logo", "logo.png", cwd=tmp_path)  # the same picture once more
+    assert "contrast of 1.40" in run(*set_terminal, "--text-colour", "#fff", cwd=tmp_path, status=1)
+    (tmp_path / "logo.svg").write_text("<svg/>")
+    assert "SVG is not taken" in run(*set_terminal, "--logo", "logo.svg", cwd=tmp_path, status=1)
+    bare = json.loads(run(*set_terminal, "--no-logo", "--no-colours", "--extension-minutes", "0", cwd=tmp_path))
+    assert [bare[name] for name in ("logo", "colour", "text_colour", "extension_minutes")] == ["", "", "", 0]
+    assert "goes with a colour" in run(*set_terminal, "--text-colour", "#fff", cwd=tmp_path, status=1)
     assert "not known" in run(
         "terminal", "add", "my-shop", "--name", "T", "--currency", "ZZZ", *where, cwd=tmp_path, status=1
     )

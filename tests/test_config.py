@@ -1,5 +1,6 @@
 """Configuration: what wins over what, and that a wrong value is told in one line."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,11 @@ def test_flag_over_environment_over_file_over_default(tmp_path: Path) -> None:
         ({"host": "0.0.0.0"}, "sandbox_password"),  # noqa: S104 - what must be refused
         ({"host": "0.0.0.0", "sandbox_password": "short"}, "12 characters"),  # noqa: S104 - the same
         ({"acquirer_timeout_seconds": -1}, "above 0"),
+        ({"attempt_limits": "yes"}, "use on or off"),
+        ({"card_declines_max": -1}, "card_declines_max is -1, use 0 (no limit)"),
+        ({"declines_minutes": 0}, "use 1 to 10080 (a week)"),
+        ({"attempt_wait_seconds": 0}, "more than 0"),
+        ({"attempt_wait_seconds": 700}, "the first wait not above the longest"),
         ({"server_key": "cGFzc3dvcmQ="}, "server key 1 is not 32 bytes"),
         ({"webhook_secret": "cGFzc3dvcmQ="}, "24 to 64 bytes"),
         ({"mode": "production", "public_url": "https://a.kz", "webhook_secret": HOOK}, "sandbox's published terminal"),
@@ -55,6 +61,20 @@ def test_a_wrong_value_is_told_in_one_line(values: dict[str, object], words: str
     assert "\n" not in str(caught.value)
     assert "root:secret" not in str(caught.value)
     assert "cGFzc3dvcmQ" not in str(caught.value)
+
+
+def test_attempts_are_limited_in_production_and_where_it_is_asked_for() -> None:
+    assert Config().attempt_terms is None
+    assert Config(mode="production", attempt_limits="off").attempt_terms is None
+    terms = Config(mode="production").attempt_terms
+    assert terms is not None
+    assert terms == Config(attempt_limits="on").attempt_terms
+    assert (terms.card_max, terms.address_max, terms.terminal_max) == (5, 30, 300)
+    assert (terms.window, terms.wait_first, terms.wait_max) == (
+        timedelta(hours=1),
+        timedelta(seconds=15),
+        timedelta(minutes=10),
+    )
 
 
 def test_a_misspelt_key_of_the_file_is_told(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import click
 from tolem import __version__, console
 from tolem.cli_commands import COMMANDS, TERMINAL_COMMANDS, LaterGroup
 from tolem.config import Config
+from tolem.domain.appearance import LOGO_BYTES_MAX
 
 if TYPE_CHECKING:
     from tolem.flows.administration import Administration
@@ -42,6 +43,26 @@ def _serve_options(command: F) -> F:
     return command
 
 
+def _limit_options(command: F) -> F:
+    for option in reversed(
+        (
+            click.option(
+                "--attempt-limits",
+                type=click.Choice(["on", "off"]),
+                help="Let declined cards and addresses wait. [default: on in production, off in the sandbox]",
+            ),
+            click.option("--card-declines-max", type=int, help="Declines of a card before it waits. [default: 5]"),
+            click.option("--address-declines-max", type=int, help="The same of a payer's address. [default: 30]"),
+            click.option("--terminal-declines-max", type=int, help="Declines of a terminal, likewise. [default: 300]"),
+            click.option("--declines-minutes", type=int, help="In which so many fade. [default: 60]"),
+            click.option("--attempt-wait-seconds", type=float, help="The first wait; it doubles. [default: 15]"),
+            click.option("--attempt-wait-seconds-max", type=float, help="The longest wait. [default: 600]"),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @click.group(
     cls=LaterGroup, later=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
@@ -57,6 +78,7 @@ def main() -> None:
 @_serve_options
 @click.option("--workers", type=int, help="Processes; more than one needs PostgreSQL. [default: 1]")
 @click.option("--acquirer-url", metavar="URL", help="Acquirer that runs as a program of its own.")
+@_limit_options
 def serve(**flags: Any) -> None:
     """Run the gateway: pages, tokens, notifications, recovery."""
     from tolem.server import is_worker
@@ -208,8 +230,15 @@ def _terminal_options(command: F) -> F:
             ),
             click.option("--attempts-max", type=int, help="Card attempts in a round. [default: 3]"),
             click.option("--round-minutes", type=int, help="Time to pay from the first opening. [default: 20]"),
+            click.option(
+                "--extension-minutes", type=int, help="More time that a payer may take, once; 0: none. [default: 10]"
+            ),
             click.option("--link-host", "link_hosts", multiple=True, help="Host that a pay object may notify."),
             click.option("--no-link-hosts", is_flag=True, help="Empty that list again: any host, in the sandbox."),
+            click.option(
+                "--frame-host", "frame_hosts", multiple=True, help="Host[:port] that may show the page in a frame."
+            ),
+            click.option("--no-frame-hosts", is_flag=True, help="Empty that list again: any host, in the sandbox."),
             click.option("--hold-days", type=int, help="Days after which a hold is released. [default: 7]"),
             click.option("--tell", "tells", multiple=True, help="Notify of: capture, void, refund. May be repeated."),
             click.option("--tell-nothing", is_flag=True, help="Empty that list again: the payment's outcome only."),
@@ -233,6 +262,13 @@ def _terminal_options(command: F) -> F:
                 help="Longest wait that an answer may ask for. [default: 24h]",
             ),
             click.option("--notify-response-bytes", type=int, help="What is kept of an answer. [default: 2048]"),
+            click.option(
+                "--logo", type=click.File("rb"), metavar="FILE", help="PNG, JPEG or WebP, at most 32 KB, for the page."
+            ),
+            click.option("--no-logo", is_flag=True, help="Show the shop's first letter instead."),
+            click.option("--colour", metavar="#RRGGBB", help="The shop's colour, for the order and the button."),
+            click.option("--text-colour", metavar="#RRGGBB", help="Text on that colour. [default: white or black]"),
+            click.option("--no-colours", is_flag=True, help="Show tolem's own colours again."),
             _DATABASE,
             _JSON,
         )
@@ -243,9 +279,19 @@ def _terminal_options(command: F) -> F:
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Options that were not given are None, lists that were not given are empty."""
-    emptied = {"link_hosts": given.pop("no_link_hosts"), "tells": given.pop("tell_nothing")}
+    emptied: dict[str, Any] = {"link_hosts": (), "frame_hosts": (), "tells": (), "logo": b"", "colour": ""}
+    flags = {
+        "no_link_hosts": "link_hosts",
+        "tell_nothing": "tells",
+        "no_frame_hosts": "frame_hosts",
+        "no_logo": "logo",
+        "no_colours": "colour",
+    }
+    emptied = {name: emptied[name] for flag, name in flags.items() if given.pop(flag)}
     settings = {name: value if value != () else None for name, value in given.items()}
-    return settings | {name: () for name, is_emptied in emptied.items() if is_emptied}
+    if settings["logo"]:
+        settings["logo"] = settings["logo"].read(LOGO_BYTES_MAX + 1)
+    return settings | emptied
 
 
 @terminal.command("add")

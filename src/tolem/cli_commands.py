@@ -84,6 +84,9 @@ COMMANDS = {
         "Send notifications again: the same bytes, the same webhook-id, a new schedule.",
     ),
     "resolve": Later("tolem.cli_money", "resolve", "Settle an operation that recovery could not settle."),
+    "scripts": Later(
+        "tolem.cli_scripts", "scripts", "List what payment pages load, or compare a running gateway with that list."
+    ),
     "why": Later("tolem.cli_messages", "why", "Tell why an order stands as it stands, and what to do next."),
 }
 TERMINAL_COMMANDS = {

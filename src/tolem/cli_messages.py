@@ -209,7 +209,11 @@ def redeliver(
         who = f"by {os.environ.get('SUDO_USER') or getpass.getuser()} at the command line"
         if not is_bulk:
             for message_id in message_ids:
-                await redelivery.redeliver(message_id, who, terminals=_only(terminal_id))
+                again = await redelivery.redeliver(message_id, who, terminals=_only(terminal_id))
+                if again.waits_for:
+                    click.echo(
+                        f"{message_id} waits until its order's earlier message {again.waits_for} is delivered or ends"
+                    )
             return Resent(len(message_ids), 0)
         return await redelivery.redeliver_all(
             desk.inspection,

@@ -12,7 +12,6 @@ import msgspec
 from tolem import console
 from tolem.config import Config
 from tolem.domain.money import render_amount
-from tolem.flows.acquiring import Limits
 from tolem.flows.directory import Directory
 from tolem.flows.reconciliation import ADVICE, Report, reconcile
 from tolem.flows.resolution import Resolution
@@ -119,8 +118,7 @@ def reconcile_command(acquirer_url: str | None, day: datetime | None, database: 
 
 
 async def _open_resolution(store: Store, config: Config) -> Resolution:
-    limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds)
-    return Resolution(store, Directory(store), *await console.open_time(store, config), limits.recovery_hold)
+    return Resolution(store, Directory(store), *await console.open_time(store, config))
 
 
 async def _list_open(store: Store, config: Config, as_json: bool) -> None:

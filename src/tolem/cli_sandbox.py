@@ -37,12 +37,14 @@ def _instant(text: str | datetime) -> datetime:
 _LEDGER = click.option(
     "--ledger", "simulator_ledger", metavar="URL", help="[default: beside the database, tolem-simulator.db]"
 )
+_DATABASE = click.option("--database", metavar="URL", help="The gateway's: its ledger is beside it.")
 
 
 @click.command("acquirer-simulator")
 @click.option("--host", "simulator_host", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", "simulator_port", type=int, help="Port to listen on. [default: 8702]")
 @_LEDGER
+@_DATABASE
 @click.option("--delay-seconds", "simulator_delay_seconds", type=float, help="A slow answer. [default: 3]")
 @click.option("--late-seconds", "simulator_late_seconds", type=float, help="A late request. [default: 20]")
 @click.option("--log-format", type=click.Choice(["json", "text"]), help="[default: json]")
@@ -50,7 +52,7 @@ def acquirer_simulator(**flags: Any) -> None:
     """Run the sandbox's acquirer as a program of its own.
 
     Gateways reach it with --acquirer-url. On an address beyond this machine it needs TOLEM_ACQUIRER_SECRET, which the
-    gateways then have, too.
+    gateways then have, too. It takes up the ledger that is there: what it approved before is known after a restart.
     """
     config = console.load(flags)
     console.run(config, _simulate(config))
@@ -101,7 +103,7 @@ def _period(command: F) -> F:
     for option in reversed(
         (
             _LEDGER,
-            click.option("--database", metavar="URL", help="The gateway's: its ledger is beside it."),
+            _DATABASE,
             click.option("--since", type=_instant, metavar="TIME", default=ALWAYS[0], help="From this time on."),
             click.option("--until", type=_instant, metavar="TIME", default=ALWAYS[1], help="Before this time."),
         )

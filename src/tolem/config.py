@@ -4,12 +4,14 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
+from tolem.domain.declines import AttemptTerms
 from tolem.domain.key import InvalidKey, parse_server_keys, parse_webhook_secret
 
 NOT_SETTINGS = frozenset({"TOLEM_CONFIG", "TOLEM_CHROMIUM", "TOLEM_WORKER_FDS"})
@@ -68,6 +70,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Recovery waits this much longer before it takes an exchange up."""
     recovery_tries: int = 60
     """So many recovery steps for one exchange, about an hour; then it waits for `tolem resolve`."""
+    attempt_limits: str = ""
+    """`on` or `off`: whether declined cards and addresses have to wait; empty: on in production only."""
+    card_declines_max: int = 5
+    """So many declines of one card pass without a wait; 0: no limit by card."""
+    address_declines_max: int = 30
+    """The same of one address (IPv6: its /64)."""
+    terminal_declines_max: int = 300
+    """With more, every card and address that was declined waits after each decline; the others never do."""
+    declines_minutes: int = 60
+    """So many declines, spread over this time, fade as fast as they come."""
+    attempt_wait_seconds: float = 15.0
+    """The first wait; doubled by each further decline."""
+    attempt_wait_seconds_max: float = 600.0
+    """No wait is longer."""
     shop_port: int = 8701
     """`tolem demo`: port of the demo shop."""
     shop_database: str = "tolem-shop.db"
@@ -77,6 +93,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def is_sandbox(self) -> bool:
         """Simulator, published client, loopback."""
         return self.mode == "sandbox"
+
+    @property
+    def attempt_terms(self) -> AttemptTerms | None:
+        """The limits of card attempts; None: there are none."""
+        if self.attempt_limits == "off" or (self.is_sandbox and self.attempt_limits != "on"):
+            return None
+        return AttemptTerms(
+            self.card_declines_max,
+            self.address_declines_max,
+            self.terminal_declines_max,
+            timedelta(minutes=self.declines_minutes),
+            timedelta(seconds=self.attempt_wait_seconds),
+            timedelta(seconds=self.attempt_wait_seconds_max),
+        )
 
     @property
     def ledger_url(self) -> str:
@@ -161,6 +191,7 @@ def _check(config: Config) -> None:
         config.workers == 1 or not config.database.startswith("sqlite"),
         "workers above 1 need PostgreSQL: one process holds a SQLite file",
     )
+    _check_limits(config)
     _check_public_url(config)
     _check_keys(config)
     for proxy in filter(None, (part.strip() for part in config.trusted_proxies.split(","))):
@@ -174,6 +205,21 @@ def _check(config: Config) -> None:
             f"the sandbox on {config.host} would be reachable from other machines: set sandbox_password"
             " (12 characters or more), or use --host 127.0.0.1",
         )
+
+
+def _check_limits(config: Config) -> None:
+    _require(config.attempt_limits in ("", "on", "off"), f"attempt_limits is {config.attempt_limits!r}, use on or off")
+    for name in ("card_declines_max", "address_declines_max", "terminal_declines_max"):
+        number = getattr(config, name)
+        _require(0 <= number <= 1_000_000, f"{name} is {number}, use 0 (no limit) to 1000000")
+    minutes = config.declines_minutes
+    _require(1 <= minutes <= 60 * 24 * 7, f"declines_minutes is {minutes}, use 1 to {60 * 24 * 7} (a week)")
+    first, most = config.attempt_wait_seconds, config.attempt_wait_seconds_max
+    _require(
+        0 < first <= most <= 86_400,
+        f"attempt_wait_seconds is {first:g} and attempt_wait_seconds_max {most:g}: use more than 0, at most 86400 (a"
+        " day), and the first wait not above the longest",
+    )
 
 
 def _check_public_url(config: Config) -> None:

@@ -23,6 +23,10 @@ requests_seconds = Histogram(
 )
 tokens_total = Counter("tolem_tokens_total", "Token requests, by result", ("result",))
 payments_total = Counter("tolem_payments_total", "Card attempts, by the status they came to", ("status",))
+attempts_limited_total = Counter(
+    "tolem_attempts_limited_total", "Card attempts that had to wait, by whose declines: card, address", ("subject",)
+)
+declines_counted_total = Counter("tolem_declines_counted_total", "Declines that count for the limits of attempts")
 operations_total = Counter("tolem_operations_total", "Captures, voids, refunds, by outcome", ("kind", "outcome"))
 recoveries_total = Counter("tolem_recoveries_total", "Recovery steps, by the status they led to", ("status",))
 tries_total = Counter("tolem_notification_tries_total", "Tries to deliver a notification, by result", ("result",))

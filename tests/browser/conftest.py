@@ -15,6 +15,7 @@ from playwright.async_api import Browser, BrowserContext, Error, Page, async_pla
 from scripts.browser import find_browser
 
 from tests.browser.demo import Demo, running_demo
+from tests.browser.other_shop import OtherShop, running_other_shop
 from tests.browser.payer import Payer, Witness
 
 HERE = Path(__file__).parent
@@ -125,6 +126,13 @@ async def make_payer(browser: Browser, demo: Demo, request: pytest.FixtureReques
 async def payer(make_payer: MakePayer) -> Payer:
     """An English payer at a desktop."""
     return await make_payer()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def other_shop() -> AsyncIterator[OtherShop]:
+    """A shop of another site, one for a module's tests."""
+    async with running_other_shop() as shop:
+        yield shop
 
 
 @pytest.fixture

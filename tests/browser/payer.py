@@ -13,6 +13,7 @@ from playwright.async_api import BrowserContext, ConsoleMessage, Page, Request, 
 from tests.browser.demo import APPROVED_CARD, Demo, Truth
 
 TRUTH_SECONDS_MAX = 30
+SENDING_SECONDS_MAX = 20
 
 
 class Witness:
@@ -103,8 +104,9 @@ class Payer:
             await self.page.locator(f"[name=cc-{token}]").fill(text)
 
     async def press_pay(self) -> None:
-        """Sends the form; returns when the browser has the next page."""
+        """Sends the form; returns when the browser has the next page, or the form says what is wrong."""
         await self.page.locator("form[data-guard] button").click()
+        await expect(self.page.locator("#card [aria-disabled]")).to_have_count(0, timeout=SENDING_SECONDS_MAX * 1000)
 
     async def send_and_stay(self) -> None:
         """Sends the form without waiting for what comes of it."""

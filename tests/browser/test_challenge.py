@@ -92,7 +92,7 @@ async def test_three_wrong_codes_and_another_card(payer: Payer) -> None:
         await payer.sees("challenge")
     await type_code(bank(payer), "000000")
     await payer.sees("declined")
-    await expect(payer.page.locator(".notice")).to_contain_text("did not confirm that the card is yours")
+    await expect(payer.page.locator("#notices")).to_contain_text("did not confirm that the card is yours")
     await payer.pay()
     await payer.sees("approved")
     await payer.sees_truth(DECLINED_AND_PAID)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.demo import DECLINED_CARD, PAID_ONCE, SLOW_CARD, Demo, running_demo
+from tests.browser.demo import DECLINED_CARD, PAID_ONCE, SLOW_CARD, Demo, Truth, running_demo
 from tests.browser.payer import Payer
 
 
@@ -50,7 +50,27 @@ async def test_tabs_while_a_card_is_checked(payer: Payer) -> None:
     await payer.operation_is_open()
     await asyncio.gather(other.press_pay(), leaver.leave())
     await asyncio.gather(other.sees("checking"), leaver.sees("checking"))
-    assert await other.page.locator("form").count() == 0
+    assert await other.page.locator("#card").count() == 0
     await payer.page.close()
     await asyncio.gather(other.sees("approved"), leaver.sees("approved"))
     await other.sees_truth(PAID_ONCE)
+
+
+@pytest.mark.parametrize("end", ("paid", "left"))
+async def test_the_order_ends_in_another_tab_while_this_one_types(payer: Payer, end: str) -> None:
+    await payer.buy()
+    other = await payer.open_tab()
+    await payer.type_card()
+    if end == "paid":
+        await other.pay()
+        await other.sees("approved")
+    else:  # the page of a round that was left leads back to the shop by itself
+        await other.leave()
+        await other.sees_order("declined")
+    await payer.press_pay()
+    if end == "paid":
+        await payer.sees("approved")
+        await payer.sees_truth(PAID_ONCE)
+    else:
+        await payer.sees_order("declined")
+        await payer.sees_truth(Truth("declined", "failed", [], [], [], ["failure delivered"]))

@@ -32,8 +32,10 @@ def problems_of(number: str = VISA, expiry: str = "01/30", cvc: str = "321", nam
 
 
 @pytest.mark.parametrize(
-    "typed", (VISA, "4405 6397 0401 5096", "4405-6397-0401-5096", " 4405\u00a06397 04015096 ", "4405–6397–0401–5096")
-)
+    "typed",
+    (VISA, "4405 6397 0401 5096", "4405-6397-0401-5096", " 4405\u00a06397 04015096 ", "4405–6397–0401–5096",
+     "\u200e4405\u200b6397\u20610401 5096\ufeff"),
+)  # fmt: skip
 def test_spaces_and_dashes_are_accepted(typed: str) -> None:
     assert parse_card(typed, "01/30", "321", "Arman Ali").pan == Pan(VISA)
 
@@ -57,7 +59,9 @@ def test_a_wrong_number_is_told_apart(number: str, problem: CardProblem) -> None
 @pytest.mark.parametrize(
     ("number", "brand"),
     ((VISA, Brand.VISA), (MASTERCARD, Brand.MASTERCARD), (AMEX, Brand.AMEX), ("2200000000000004", Brand.MIR),
-     ("6200000000000005", Brand.UNIONPAY), ("2221000000000009", Brand.MASTERCARD)),
+     ("6200000000000005", Brand.UNIONPAY), ("2221000000000009", Brand.MASTERCARD), ("3530111333300000", Brand.JCB),
+     ("30569309025904", Brand.DINERS), ("6011111111111117", Brand.DISCOVER), ("6759649826438453", Brand.MAESTRO),
+     ("9398000000000001", Brand.ALTYN)),
 )  # fmt: skip
 def test_brands(number: str, brand: Brand) -> None:
     card = parse_card(number, "1/30", "1234" if brand is Brand.AMEX else "123", "A B")
@@ -67,7 +71,8 @@ def test_brands(number: str, brand: Brand) -> None:
 @pytest.mark.parametrize(
     ("typed", "expiry"),
     (("01/30", Expiry(2030, 1)), ("1/30", Expiry(2030, 1)), ("01/2030", Expiry(2030, 1)), ("0130", Expiry(2030, 1)),
-     ("12-29", Expiry(2029, 12)), (" 01 / 30 ", Expiry(2030, 1))),
+     ("12-29", Expiry(2029, 12)), (" 01 / 30 ", Expiry(2030, 1)), ("012030", Expiry(2030, 1)),
+     ("2030-01", Expiry(2030, 1)), ("01 / 2030", Expiry(2030, 1))),
 )  # fmt: skip
 def test_expiry_as_people_type_it(typed: str, expiry: Expiry) -> None:
     assert parse_card(VISA, typed, "321", "A B").expiry == expiry

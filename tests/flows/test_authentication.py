@@ -122,7 +122,7 @@ async def test_the_page_finds_out_though_the_browser_brings_nothing_back(databas
         await stage.issuer.answer(asked)  # and the window is closed there
 
         async def is_approved() -> bool:
-            return bool((await stage.caller.get(f"{stage.path}/state")).json() == {"state": "approved"})
+            return bool((await stage.caller.get(f"{stage.path}/state")).json()["state"] == "approved")
 
         await eventually(is_approved)
         assert len(await stage.shop.wait(1)) == 1
@@ -133,7 +133,7 @@ async def test_a_look_at_the_browser_may_be_all(database_url: str) -> None:
         await stage.caller.submit(stage.path, build_number(0, "6"), browser=SCRIPT)
         page = await stage.caller.get(stage.path)
         assert page.state == "checking"
-        assert (await stage.caller.get(f"{stage.path}/state")).json() == {"state": "checking"}
+        assert (await stage.caller.get(f"{stage.path}/state")).json()["state"] == "checking"
         assert (await stage.payment()).status is S.AUTHENTICATING
         await stage.issuer.post(read_form(page, "done"), done="Y", browser=SCRIPT)
         assert await stage.state() == "approved"
@@ -397,6 +397,24 @@ async def test_an_answer_that_comes_again_and_late(database_url: str) -> None:
         assert len(await stage.shop.wait(1)) == 1
         history = await stage.history()
         assert len(history.payments) == len(history.operations) == 1
+
+
+async def test_an_answer_after_the_time_is_over(database_url: str) -> None:
+    """The payer passed, but was so long about coming back that the page has given the attempt up."""
+    async with at_the_form(database_url) as stage:
+        done = await stage.issuer.answer(await stage.issuer.arrive(await stage.issuer.start(stage.path)))
+        stage.clock.advance_to(stage.clock.now() + CHALLENGE_MAX)
+
+        async def has_ended() -> bool:
+            return (await stage.payment()).status is S.FAILED
+
+        await eventually(has_ended)
+        for _ in range(2):
+            returned = await stage.issuer.come_back(done)
+            assert (returned.status, stage.path in returned.text) == (200, False)
+        assert await stage.state() == "declined"
+        await assert_nothing_charged(stage, S.FAILED, 499)
+        assert (await stage.caller.pay(stage.path)).state == "approved"
 
 
 async def test_an_answer_after_everything_is_purged(database_url: str) -> None:

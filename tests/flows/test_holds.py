@@ -45,7 +45,7 @@ async def test_an_expired_hold_is_released_by_a_void(database_url: str) -> None:
 
         await eventually(is_voided)
         payment = await till.payment()
-        assert (payment.is_hold_expired, payment.hold_expires_at) == (True, None)
+        assert (payment.is_hold_expired, payment.hold_expires_at, payment.release_at) == (True, None, None)
         assert till.acquirer.count(VOID) == 1
 
 
@@ -74,8 +74,8 @@ async def evening(database_url: str, *, amount: str = "100") -> AsyncIterator[Ev
         yield Evening(till, clock, operations, Holds(gateway.store, clock, operations))
 
 
-async def expires_at(till: Till) -> datetime:
-    instant = (await till.payment()).hold_expires_at
+async def release_at(till: Till) -> datetime:
+    instant = (await till.payment()).release_at
     assert instant is not None
     return instant
 
@@ -88,8 +88,22 @@ async def test_a_hold_that_the_acquirer_does_not_release_is_asked_for_once_a_day
             assert [await loop.step() for _ in range(3)] == [0, 0, 0]
             assert till.acquirer.count(VOID) == day
             assert (await till.payment()).status is PaymentStatus.AUTHORIZED
-            assert timedelta(hours=23) < await expires_at(till) - clock.now() <= DAY
+            assert timedelta(hours=23) < await release_at(till) - clock.now() <= DAY
             clock.offset += DAY
+
+
+async def test_a_hold_that_is_to_be_released_again_stays_expired(database_url: str) -> None:
+    """The acquirer declined to release it: until the next try it can be cancelled, and not captured."""
+    async with evening(database_url, amount="100.66") as (till, clock, operations, loop):
+        before, clock.offset = await till.payment(), 3 * DAY
+        assert await loop.step() == 1
+        payment, till.operations = await till.payment(), operations
+        assert (payment.status, payment.hold_expires_at) == (PaymentStatus.AUTHORIZED, before.hold_expires_at)
+        for amount in (None, "40"):
+            assert await till.refused(CAPTURE, amount) is Refusal.WRONG_STATE
+        assert (till.acquirer.count(CAPTURE), till.acquirer.count(VOID)) == (0, 1)
+        assert (await till.move(VOID)).reason_code == 466
+        assert till.acquirer.count(VOID) == 2
 
 
 async def test_a_shops_cancel_that_was_declined_is_no_answer_to_the_worker(database_url: str) -> None:
@@ -99,11 +113,11 @@ async def test_a_shops_cancel_that_was_declined_is_no_answer_to_the_worker(datab
         assert not (await till.move(VOID)).is_settled
         await eventually(till.is_settled)
         clock.offset = timedelta(hours=12)
-        payment = replace(await till.payment(), hold_expires_at=clock.now() - timedelta(minutes=1))
+        payment = replace(await till.payment(), release_at=clock.now() - timedelta(minutes=1))
         await till.gateway.store.change((keys.order_by_id(payment.order_id),), lambda _: Decision(None, (payment,)))
         assert [await loop.step() for _ in range(3)] == [1, 0, 0]
         assert till.acquirer.count(VOID) == 2
-        assert await expires_at(till) > clock.now()
+        assert await release_at(till) > clock.now()
 
 
 async def test_a_hold_is_released_only_when_it_is_due_and_nobody_moves_it(database_url: str) -> None:
@@ -168,11 +182,11 @@ async def test_the_worker_releases_a_hold_behind_many_that_are_stuck(database_ur
 
 async def put_stuck(till: Till, count: int) -> list[UUID]:
     """Expired holds of other orders without the operation that made them, all at the same instant."""
-    expired = await expires_at(till) - timedelta(minutes=1)
+    expired = await release_at(till) - timedelta(minutes=1)
     made: list[Payment] = []
     for number in range(count):
         order = build_order(f"5{number:08d}", terminal_id=till.terminal.id, status=OrderStatus.PAID)
-        held = {"status": PaymentStatus.AUTHORIZED, "authorized": order.amount, "hold_expires_at": expired}
+        held = {"status": PaymentStatus.AUTHORIZED, "authorized": order.amount, "release_at": expired}
         made.append(build_payment(order, id=IDS.new(), **held))
         await put(till.gateway.store, order, made[-1])
     return sorted(payment.id for payment in made)

@@ -105,6 +105,30 @@ async def test_a_page_that_did_not_open_is_remembered_until_it_does(database_url
         assert facts(await scene.tell(invoice)) == [Fact.TOKEN_FIRST, Fact.TOKEN_ANEW, Fact.PAGE_OPENED, Fact.NO_CARD]
 
 
+async def test_an_object_that_cannot_be_read_is_remembered_by_its_token(database_url: str) -> None:
+    async with opened(database_url) as scene:
+        invoice = "000000012"
+        token = (await scene.caller.token(invoice))["access_token"]
+        for params, words in (
+            (f'{{"invoiceId": "{invoice}", "backLink": "not a link", "auth": "{token}"}}', "backLink"),
+            (f'{{"invoiceId": "{invoice}", "auth": {{"access_token": "{token}"}}, ', "not valid JSON"),
+            (f'{{"invoiceId": "{invoice}", "auth": "{token}", "data": "{"x" * 20_000}"}}', "bytes"),
+        ):
+            assert (await scene.caller.form("/payform/", {"params": params})).status == 400
+            story = await scene.tell(invoice)
+            assert (story.headline.fact, story.headline.advice) == (Fact.ORDER_OPEN, Advice.MEND_PAGE)
+            assert words in story.headline.quote
+            assert token not in story.headline.quote
+        assert (await scene.caller.form("/payform/", {"params": '{"auth": "of nobody", '})).status == 400
+
+
+async def test_an_invoice_without_a_token_says_where_to_look(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as scene:
+        assert (await scene.caller.request_token("000000013", currency="XXX")).status == 400
+        with pytest.raises(Refused, match="no token was issued for this invoice"):
+            await scene.tell("000000013")
+
+
 async def test_a_refused_page_changes_nothing_of_a_paid_order(database_url: str) -> None:
     async with opened(database_url) as scene:
         invoice = "000000003"

@@ -182,6 +182,38 @@ async def test_what_a_terminal_wants_to_be_told_of_and_was_not_is_found(sqlite_u
         assert report.differences[0].here == "refund approved 30 KZT"
 
 
+class StoppedClock(SystemClock):
+    """Business time that stands still."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = datetime.now(UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+
+async def test_each_message_belongs_to_one_operation(database_url: str) -> None:
+    """Whatever the clock says: two refunds that ended at the same instant are told by a message each."""
+    clock = StoppedClock()
+    async with (
+        running_shop() as shop,
+        paid_till(database_url, shop_url=shop.url, clock=clock, tells=("refund",)) as till,
+    ):
+        await till.move(CAPTURE)
+        for amount in ("30", "40"):
+            assert (await till.move(REFUND, amount, external_id=f"r-{amount}")).is_approved
+        await shop.wait(3)
+        operations = (await till.history()).operations.values()
+        assert {operation.finished_at for operation in operations} == {clock.at}
+
+        async def agree() -> bool:
+            report = await compare(till)
+            return causes(report) == [] and report.operations == len(operations) == 4
+
+        await eventually(agree)
+
+
 async def test_what_happens_while_the_books_are_read_is_no_difference(database_url: str) -> None:
     """A hold is released between our side's reading and the acquirer's."""
     async with paid_till(database_url) as till:

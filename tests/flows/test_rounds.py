@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from tests.gateway import LOCKED_CARD, PatientCaller, eventually, running_gateway, running_shop
+from tolem.clock import SystemClock
 from tolem.domain.message import MessageState
 from tolem.domain.order import OrderStatus
+from tolem.flows.administration import Administration
+from tolem.ids import Ids
 from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.storage import keys
-from tolem.storage.tables import messages
+from tolem.storage.tables import events, messages
 
 
 class MovedClock:
@@ -241,3 +244,60 @@ async def test_a_token_that_asks_for_the_status_costs_no_failure(database_url: s
         shop.status = 200
         told = await shop.wait(2, seconds=20)  # tried again after 5 s
         assert [(body["code"], body["reasonCode"]) for body in told] == [("error", 465)] * 2
+
+
+async def test_the_deadline_is_extended_once(database_url: str) -> None:
+    clock = MovedClock()
+    async with running_gateway(database_url, clock=clock) as gateway:
+        caller = PatientCaller(gateway.app)
+        path = await caller.page("000000015")
+        other = (await caller.open(await caller.token("000000015"), "000000015")).headers["location"]
+        clock.offset = timedelta(minutes=19)
+        assert 0 < (await caller.get(f"{path}/state")).json()["seconds_left"] <= 60
+        for _ in range(2):  # the second time, it stays as it is
+            assert (await caller.press(path, "extend")).status == 303
+            assert 600 < (await caller.get(f"{path}/state")).json()["seconds_left"] <= 660
+        assert (await caller.get(other)).text.count("/extend") == 0  # nor by another opening of the same round
+        clock.offset = timedelta(minutes=29)
+        assert (await caller.get(path)).state == "form"
+        history = await gateway.store.find(keys.order_by_invoice(TERMINAL_ID, "000000015"))
+        assert history is not None
+        assert history.order.is_extended
+        rows = await gateway.store.select(
+            sa.select(events.c.detail).where(events.c.kind == "round_extended", events.c.order_id == history.order.id)
+        )
+        assert rows == [("by 10 minutes, as the payer asked",)]
+        clock.offset = timedelta(minutes=31)
+        assert (await caller.get(path)).state == "expired"
+        await caller.press(path, "extend")
+        assert (await caller.get(path)).state == "expired"
+        token = await caller.token("000000015", amount="250")  # a new round has an extension of its own
+        path = (await caller.open(token, "000000015", amount=250)).headers["location"]
+        assert "/extend" in (await caller.get(path)).text
+
+
+async def test_a_terminal_without_extensions_offers_none(database_url: str) -> None:
+    async with running_gateway(database_url) as gateway:
+        await Administration(gateway.store, SystemClock(), Ids()).change_terminal(TERMINAL_ID, extension_minutes=0)
+        caller = PatientCaller(gateway.app)
+        path = await caller.page("000000016")
+        assert "/extend" not in (await caller.get(path)).text
+        before = (await caller.get(f"{path}/state")).json()["seconds_left"]
+        await caller.press(path, "extend")
+        assert (await caller.get(f"{path}/state")).json()["seconds_left"] <= before
+
+
+async def test_a_page_speaks_what_its_payer_chose_and_the_shop_is_told_what_it_asked_for(database_url: str) -> None:
+    async with running_shop() as shop, running_gateway(database_url) as gateway:
+        caller = PatientCaller(gateway.app, shop.url)
+        path = await caller.page("000000017")
+        other = (await caller.open(await caller.token("000000017"), "000000017")).headers["location"]
+        await caller.press(path, "language", language="kk")
+        assert '<html lang="kk">' in (await caller.get(path)).text
+        assert '<html lang="ru">' in (await caller.get(other)).text
+        for wrong in ("", "xx", "KK", "<b>"):
+            await caller.press(path, "language", language=wrong)
+        assert '<html lang="kk">' in (await caller.get(path)).text
+        assert '<html lang="kk">' in (await caller.pay(path)).text
+        (told,) = await shop.wait(1)
+        assert told["language"] == "RUS"

@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook
 
-from tests.gateway import PatientCaller, build_config, eventually, running_gateway
+from tests.gateway import Caller, PatientCaller, build_config, eventually, running_gateway
 from tests.notifications.shops import Request as ReceivedRequest
 from tests.notifications.shops import Shop as RecordingShop
-from tests.notifications.shops import open_shop
+from tests.notifications.shops import answer, open_shop
 from tolem.bootstrap import Gateway, open_gateway
 from tolem.config import InvalidConfig
 from tolem.domain.errors import Refused
@@ -284,3 +284,33 @@ async def test_a_gateway_without_the_needed_server_key_does_not_start(database_u
     async with open_shop() as shop, running_gateway(database_url, server_key=render_server_key(NEW_KEY)) as gateway:
         request = await pay(gateway, shop, "000000001")
     Webhook(WEBHOOK_SECRET).verify(request.body, request.headers)
+
+
+async def test_a_message_that_waits_is_signed_through_a_change_of_both_keys(database_url: str) -> None:
+    old, new = (render_server_key(key) for key in (OLD_KEY, NEW_KEY))
+    async with open_shop(answer(500), answer(500), answer(200)) as shop:
+        async with running_gateway(database_url, server_key=old, webhook_secret=FIRST) as gateway:
+            first = await pay(gateway, shop, "000000001")
+            await settle(gateway, 0)
+        async with running_gateway(database_url, server_key=f"{new} {old}") as gateway:
+            await gateway.secrets.change(TERMINAL_ID, SECOND)
+            assert await gateway.secrets.reseal() > 0
+            await settle(gateway, 60)
+        assert len(shop.requests) == 2
+        async with running_gateway(database_url, server_key=new) as gateway:  # the old key is gone
+            await settle(gateway, 3600)
+    assert len(shop.requests) == 3
+    assert {(one.body, one.headers["webhook-id"]) for one in shop.requests} == {
+        (first.body, first.headers["webhook-id"])
+    }
+    for secrets, request in zip(((FIRST,), (FIRST, SECOND), (FIRST, SECOND)), shop.requests, strict=True):
+        assert request.headers["webhook-signature"].count("v1,") == len(secrets)
+        for secret in secrets:
+            Webhook(secret).verify(request.body, request.headers)
+
+
+async def settle(gateway: Gateway, seconds: int) -> None:
+    """Moves the sandbox's clock and waits for what fell due."""
+    body = f'{{"advance_seconds": {seconds}}}'.encode()
+    answered = await Caller(gateway.app).call("POST", "/sandbox/clock", body, {"content-type": "application/json"})
+    assert answered.status == 200, answered.text

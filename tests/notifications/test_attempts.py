@@ -92,6 +92,7 @@ def test_the_schedule_of_a_message_sent_again_begins_anew() -> None:
     "taken",
     (
         {"lease_owner": 8},
+        {"leased_until": NOW + 2 * HOUR},  # ours again: another try of ours is on its way
         {"tries": 3},
         {"state": MessageState.WAITING, "lease_owner": None},
         {"state": MessageState.DELIVERED, "due_at": None},

@@ -9,8 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.notifications.post import GAPS, Post, running, until
 from tests.notifications.shops import (
@@ -232,3 +235,50 @@ async def test_an_open_connection_is_to_the_address_that_was_checked(
         assert [result.status for result in results] == [200, 200]
         assert {result.address for result in results} == {shop.url.split("/")[2]}
         assert shop._connections == 1
+
+
+class RebindingResolver(AbstractResolver):
+    """A name service that checks nothing, and gives another list of addresses each time."""
+
+    def __init__(self, *answers: tuple[str, ...]) -> None:
+        self.answers = list(answers)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)
+            for address in self.answers.pop(0)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_the_connector_itself_connects_to_no_address_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Even past the check of the name: public, then private; private beside a public one where nobody listens.
+    monkeypatch.setattr(guard, "is_public", lambda address: address in ("127.0.0.2", "127.0.0.3"))
+    server_tls, client_tls = build_tls(tmp_path, "127.0.0.2")
+    client_tls.check_hostname = False
+    resolver = RebindingResolver(("127.0.0.2",), ("127.0.0.1",), ("127.0.0.3", "127.0.0.1"))
+    results = []
+
+    async def knock(url: str) -> None:
+        async with open_production_sender(client_tls) as sender:
+            connector = sender._session.connector
+            assert isinstance(connector, aiohttp.TCPConnector)
+            connector._resolver = resolver
+            results.append(await sender.send(build_message(url), DEFAULT_TERMS))
+
+    async with (
+        open_shop(tls=server_tls, host="0.0.0.0") as everywhere,  # noqa: S104 - all of 127/8
+        open_shop(tls=server_tls) as inside,
+    ):
+        for shop in (everywhere, everywhere, inside):
+            await knock(f"https://shop.kz:{urlsplit(shop.url).port}/")
+        assert (everywhere._connections, inside._connections) == (1, 0)
+    assert [result.status for result in results] == [200, None, None]
+    assert results[1].error == "not sent: the address 127.0.0.1 is not public"
+    assert resolver.answers == []

@@ -5,10 +5,12 @@ import itertools
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
+import pytest
 from msgspec.structs import replace
 
-from tests.notifications.post import BODIES, GAPS, TRIES_MAX, Post, open_post, running, until
+from tests.notifications.post import BODIES, GAPS, TERMS, TRIES_MAX, Post, open_post, running, until
 from tests.notifications.shops import answer, find_free_port, hang, open_shop, reset_after
 from tolem.domain.message import Message, MessageKind, MessageState
 from tolem.notifications.terms import LEASE
@@ -110,6 +112,30 @@ async def test_the_end_of_a_message_frees_the_next_at_once(post: Post) -> None:
     assert shop.bodies == list(BODIES)
 
 
+async def test_a_message_taken_away_while_it_waited_for_an_older_one_is_not_sent(post: Post) -> None:
+    release = asyncio.Event()
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await answer(500)(writer)
+
+    async with open_shop(slowly, answer(200)) as shop, running(post.notifier()) as notifier:
+        order = await post.store_order(shop.url)
+        failure = await post.commit(order, notifier.lease(), MessageKind.FAILURE, BODIES[0])
+        notifier.send(failure)
+        await until(lambda: len(shop.requests) == 1)
+        await post.write(replace(failure, state=MessageState.WITHDRAWN, due_at=None))
+        success = await post.commit(order, notifier.lease())
+        notifier.send(success)
+        assert success.leased_until is not None
+        taken = replace(success, leased_until=success.leased_until + timedelta(minutes=1))
+        await post.write(taken)
+        release.set()
+        await until(lambda: len(post.results) == 1)
+    assert shop.bodies == [BODIES[0]]
+    assert await post.find(success) == taken
+
+
 async def test_a_withdrawn_message_stays_withdrawn_and_is_not_overtaken(post: Post) -> None:
     release = asyncio.Event()
 
@@ -156,6 +182,25 @@ async def test_a_dead_host_does_not_delay_a_healthy_one(post: Post) -> None:
             more = await post.commit(await post.store_order(dead.url), notifier.lease())
             notifier.send(more)
             await until(lambda: is_waiting(post, more))
+
+
+async def test_two_hundred_dead_hosts_at_once_leave_room_for_a_healthy_stranger(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.notifications.post.TERMS", TERMS._replace(connect_seconds=30, whole_seconds=30))
+    async with open_shop(hang, host="0.0.0.0") as dead, open_shop() as healthy:  # noqa: S104 - all of 127/8
+        port = urlsplit(dead.url).port
+        for number in range(1, 201):
+            url = f"http://127.0.1.{number}:{port}/"
+            orders = await asyncio.gather(*(post.store_order(url) for _ in range(4)))
+            await asyncio.gather(*(post.commit(order) for order in orders))
+        async with running(post.notifier(), stop_seconds=0.1) as notifier:
+            await until(lambda: len(dead.requests) >= 200, seconds=15)
+            for _ in range(20):
+                notifier.send(await post.commit(await post.store_order(healthy.url), notifier.lease()))
+            # long before the first of the dead ones is given up
+            await until(lambda: len(healthy.requests) == 20, seconds=15)
+            assert [result.status for result in post.results] == [200] * len(post.results)
 
 
 async def is_waiting(post: Post, message: Message) -> bool:

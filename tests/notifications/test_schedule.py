@@ -72,6 +72,13 @@ def test_retry_after_is_honoured_within_bounds(status: int, tries: int, asked: t
     assert next_try(TERMS, tries, TryResult(status, retry_after=asked), NOW, 0.0).due_at == NOW + waits
 
 
+def test_what_a_shop_asks_for_is_never_more_than_the_limit() -> None:
+    result = TryResult(503, retry_after=timedelta(hours=24))
+    assert next_try(TERMS, 1, result, NOW, 0.99).due_at == NOW + timedelta(hours=24)
+    half = TryResult(503, retry_after=timedelta(hours=12))
+    assert next_try(TERMS, 1, half, NOW, 0.5).due_at == NOW + timedelta(hours=12) * 1.05
+
+
 TERMS_OF_ANY_TERMINAL = st.builds(
     Terms,
     st.lists(st.timedeltas(timedelta(0), timedelta(days=7)), min_size=1, max_size=20).map(tuple),
@@ -96,7 +103,7 @@ def test_on_any_terms_every_message_comes_to_an_end(terms: Terms, results: list[
             break
         assert due_at is not None
         gap = terms.gaps[tries]
-        assert NOW + gap <= due_at <= NOW + max(gap, terms.retry_after_max) * (1 + terms.jitter_share)
+        assert NOW + gap <= due_at <= NOW + max(gap * (1 + terms.jitter_share), terms.retry_after_max)
     assert (state is MessageState.DELIVERED) == result.is_delivered
     assert due_at is None
     assert tries <= terms.tries_max

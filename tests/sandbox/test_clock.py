@@ -13,20 +13,27 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from tests.flows.test_operations import paid_till
 from tests.gateway import Answer, Caller, PatientCaller, ShopServer, eventually, running_gateway, running_shop
+from tests.notifications.shops import find_free_port
 from tolem.bootstrap import Gateway
+from tolem.domain.message import Message, MessageKind, MessageState
+from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import PaymentStatus
+from tolem.ids import Ids
+from tolem.notifications.outbox import compose
 from tolem.notifications.terms import DEFAULT_TERMS
 from tolem.sandbox import state
+from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.sandbox.state import STATE_NAME, SandboxState
-from tolem.sandbox.time_machine import GATHER
+from tolem.sandbox.time_machine import EXACT_STOPS, GATHER
 from tolem.storage.migrate import migrate
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.store import Decision
-from tolem.storage.tables import Setting, access_tokens, attempts, pages
+from tolem.storage.tables import Setting, access_tokens, attempts, messages, pages
 
 JSON = {"content-type": "application/json"}
 DAY = 86_400
@@ -164,6 +171,38 @@ async def test_what_takes_longer_than_the_caller_waits_is_told_and_goes_on(datab
         assert len(shop.received) == 1
 
 
+async def test_many_due_instants_make_fewer_stops(database_url: str) -> None:
+    async with sandbox(database_url) as (gateway, caller, _shop):
+        ids, now = Ids(), datetime.now(UTC)
+        for number in range(1, 301):
+            message = last_try(ids, f"http://127.0.0.1:{find_free_port()}/", now + timedelta(seconds=60 + 2 * number))
+            await gateway.store.change((), lambda message=message: Decision(None, message))
+        told = await moved(caller, advance_seconds=3600)
+        # one by one, then by two, then by three
+        assert told["stops"] <= 3 * EXACT_STOPS
+        states = await gateway.store.select(sa.select(messages.c.state, sa.func.count()).group_by(messages.c.state))
+        assert states == [(MessageState.DEAD, 300)]
+
+
+def last_try(ids: Ids, url: str, due_at: datetime) -> tuple[Order, Message]:
+    """A paid order whose message has one try left."""
+    order = Order(
+        id=ids.new(),
+        terminal_id=TERMINAL_ID,
+        invoice_id=f"{ids.new().int % 10**15:015d}",
+        status=OrderStatus.PAID,
+        round_id=ids.new(),
+        amount=100,
+        currency="KZT",
+        post_link=url,
+        created_at=due_at,
+        updated_at=due_at,
+    )
+    message = compose(order, MessageKind.SUCCESS, b"{}", id=ids.new(), payment_id=None, at=due_at)
+    assert message is not None
+    return order, replace(message, tries=DEFAULT_TERMS.tries_max - 1)
+
+
 async def test_moves_that_overlap_add_up(database_url: str) -> None:
     async with sandbox(database_url) as (_, caller, _shop):
         await asyncio.gather(*(moved(caller, advance_seconds=100) for _ in range(5)))
@@ -278,10 +317,11 @@ async def test_a_process_that_hangs_is_told(postgres_url: str, monkeypatch: pyte
         seen = Setting(name=f"{state.FOLLOWER_PREFIX}99", value="0")
         await hanging.change((), lambda: Decision(None, (seen,)))
         late = await move(caller, advance_seconds=60)
-        assert late.status == 503
-        assert "another process has not followed" in late.json()["message"]
+        assert late.status == 504
+        for words in ("the move is stored", "another process has not followed", "advance_seconds 0"):
+            assert words in late.json()["message"]
         await hanging.close()
-        # it was stored all the same, and goes on once that process is gone
+        # it goes on once that process is gone
         await eventually(lambda: _is_moved(caller, 60))
 
 

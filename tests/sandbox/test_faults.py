@@ -14,7 +14,9 @@ from tests.merchant_api import service
 from tests.sandbox.test_clock import JSON, moved
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
+from tolem.domain.delivery_story import advise
 from tolem.domain.message import Attempt, Message, MessageState
+from tolem.domain.story import Advice
 from tolem.flows.administration import Administration
 from tolem.ids import Ids
 from tolem.merchant import InvalidNotification
@@ -69,6 +71,7 @@ async def test_lost_tries_are_made_again_on_schedule(database_url: str) -> None:
         tries = await attempts_of(gateway)
         words = f"lost on the way by the sandbox's fault {made['id']}"
         assert [(attempt.status, attempt.error) for attempt in tries] == [(None, words), (None, words), (200, "")]
+        assert advise(tries[0]) is Advice.REMOVE_FAULT
 
 
 async def test_a_lost_answer_makes_the_shop_get_it_again(database_url: str) -> None:
@@ -81,6 +84,7 @@ async def test_a_lost_answer_makes_the_shop_get_it_again(database_url: str) -> N
         first, second = await attempts_of(gateway)
         assert (first.status, second.status) == (None, 200)
         assert first.error.startswith("the answer (200) was lost on the way")
+        assert advise(first) is Advice.REMOVE_FAULT
         assert first.address
         assert first.headers
 
@@ -107,6 +111,21 @@ async def test_a_repeated_message_comes_as_often(database_url: str) -> None:
         assert len(set(shop.bodies)) == len({headers["webhook-id"] for headers in shop.headers}) == 1
         (message,) = await messages_of(gateway)
         assert (message.state, message.tries) == (MessageState.DELIVERED, 1)
+
+
+async def test_repetitions_of_a_slow_shop_share_the_time_of_one_try(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
+        administration = Administration(gateway.store, SystemClock(), Ids())
+        await administration.change_terminal(TERMINAL_ID, notify_connect_seconds=1, notify_whole_seconds=2)
+        await make(caller, "repeat", times=10)
+        shop.seconds = 0.9
+        await buy(caller)
+        await settle(caller)
+        (message,) = await messages_of(gateway)
+        assert (message.state, message.tries) == (MessageState.DELIVERED, 1)
+        assert 1 <= len(shop.received) <= 3  # the last one may have been cut off
+        (attempt,) = await attempts_of(gateway)
+        assert attempt.status == 200
 
 
 async def refund_after(gateway: Gateway, caller: PatientCaller) -> None:

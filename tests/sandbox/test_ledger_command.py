@@ -112,6 +112,23 @@ def test_what_is_refused_with_one_line(tmp_path: Path) -> None:
         assert "is served by process" in text
 
 
+@pytest.mark.parametrize("flag", ("--database", "--ledger"))
+async def test_a_ledger_survives_its_simulator(tmp_path: Path, database_url: str, flag: str) -> None:
+    """Named by the gateway's database or by itself, as `tolem ledger` finds it."""
+    request = ask(OperationKind.PURCHASE)
+    with running_program(tmp_path, "", flag, database_url) as program:
+        answers = []
+        for _ in range(2):
+            acquirer = HttpAcquirer(program.url, check=check_card)
+            answers.append(await acquirer.send(request))
+            await acquirer.close()
+            program.kill()
+            program.start()
+        assert answers[0] == answers[1]
+        (line,) = run(program, "ledger", "export", "--format", "json", flag, database_url).splitlines()
+        assert json.loads(line)["key"] == str(request.key)
+
+
 @pytest.mark.parametrize("command", ("list", "export"))
 @pytest.mark.parametrize("form", ("text", "csv", "json"))
 def test_a_ledger_that_is_not_there(tmp_path: Path, empty_postgres_url: str, command: str, form: str) -> None:

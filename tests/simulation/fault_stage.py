@@ -8,6 +8,7 @@ held is only the moment of the kill: nothing of the product is replaced.
 import asyncio
 import os
 import sys
+from datetime import datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -83,10 +84,10 @@ class Gate:
         acquiring = gateway.acquiring
         exchange, record = acquiring.exchange, acquiring.record
 
-        async def watched_exchange(request: AcquirerRequest) -> AcquirerAnswer | str:
+        async def watched_exchange(request: AcquirerRequest, until: datetime | None) -> AcquirerAnswer | str:
             if request.kind in MONEY_KINDS:
                 await self._pass(Step.BEFORE)
-            return await exchange(request)
+            return await exchange(request, until)
 
         async def watched_record(*args: Any, **more: Any) -> Recorded:
             await self._pass(Step.ANSWERED)

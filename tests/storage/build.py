@@ -110,7 +110,6 @@ def build_request_key(operation: Operation, name: str = "key") -> RequestKey:
         order_id=operation.order_id,
         operation_id=operation.id,
         content_hash=hashlib.sha256(b"content").digest(),
-        expires_at=AT + timedelta(days=7),
     )
 
 
@@ -157,6 +156,7 @@ def build_terminal(merchant: Merchant, **changes: Any) -> Terminal:
         name="Касса 1",
         currencies=("KZT", "USD"),
         link_hosts=("shop.kz", "магазин.kz"),
+        frame_hosts=("shop.kz:8443",),
         created_at=AT,
     )
     return replace(terminal, **changes)

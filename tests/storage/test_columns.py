@@ -69,7 +69,7 @@ def test_texts(dialect: str, value: tuple[str, ...]) -> None:
 
 def test_an_unknown_choice_is_an_error() -> None:
     with pytest.raises(KeyError):
-        compile_codec(Choice(Brand), "sqlite", "decode")("DINERS")
+        compile_codec(Choice(Brand), "sqlite", "decode")("NONE")
 
 
 async def test_records_come_back_from_the_database(store: Store) -> None:

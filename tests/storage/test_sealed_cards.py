@@ -40,7 +40,9 @@ def sealer(store: Store, clock: Hands, key: ServerKey = SERVER_KEY) -> CardSeale
 async def seal(store: Store, clock: Hands, cards: CardSealer | None = None) -> SealedCard:
     payment_id = IDS.new()
     key_name, sealed = await (cards or sealer(store, clock)).seal(CARD, PAGE, payment_id)
-    return SealedCard(payment_id=payment_id, order_id=IDS.new(), key_name=key_name, sealed=sealed, expires_at=AT)
+    return SealedCard(
+        payment_id=payment_id, order_id=IDS.new(), key_name=key_name, sealed=sealed, fingerprint=b"f", expires_at=AT
+    )
 
 
 async def test_the_page_opens_its_card_in_any_process(store: Store) -> None:

@@ -45,6 +45,14 @@ def test_every_changed_byte_is_noticed() -> None:
             sealer.open(sealed[:size], OWNER)
 
 
+def test_each_purpose_has_a_key_of_its_own_from_the_first_server_key() -> None:
+    derived = Sealer((OLD,)).derive(b"one")
+    assert len(derived) == 32
+    assert derived != OLD.secret
+    assert derived == Sealer((OLD, NEW)).derive(b"one")
+    assert len({derived, Sealer((OLD,)).derive(b"other"), Sealer((NEW, OLD)).derive(b"one")}) == 3
+
+
 def test_it_opens_for_its_owner_only() -> None:
     sealer = Sealer((OLD,))
     with pytest.raises(CannotOpen, match="belongs elsewhere"):

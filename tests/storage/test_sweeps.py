@@ -35,15 +35,14 @@ async def test_operations_are_claimed_when_due_and_counted(store: Store) -> None
     later = build_operation(payments[2], due_at=AT + MINUTE)
     settled = build_operation(payments[3], due_at=None, status=OperationStatus.APPROVED)
     await put(store, *orders, *payments, due, unknown, later, settled)
-    hold = timedelta(seconds=25)
-    claimed = await sweeps.claim_operations(store, real_now=AT, hold=hold, limit=10)
-    again_at = AT + hold
+    until = AT + timedelta(seconds=25)
+    claimed = await sweeps.claim_operations(store, real_now=AT, until=until, limit=10)
     assert sorted(claimed, key=lambda o: o.id) == [
-        replace(due, tries=1, due_at=again_at),
-        replace(unknown, tries=5, due_at=again_at),
+        replace(due, tries=1, due_at=until, asked_until=until),
+        replace(unknown, tries=5, due_at=until, asked_until=until),
     ]
-    assert await sweeps.claim_operations(store, real_now=AT, hold=hold, limit=10) == []
-    assert len(await sweeps.claim_operations(store, real_now=again_at, hold=hold, limit=2)) == 2
+    assert await sweeps.claim_operations(store, real_now=AT, until=until, limit=10) == []
+    assert len(await sweeps.claim_operations(store, real_now=until, until=until + MINUTE, limit=2)) == 2
     assert (await queries.summarize_open_operations(store)).total == 3
 
 
@@ -54,7 +53,7 @@ async def test_open_operations_are_counted_by_their_age(store: Store) -> None:
     for number, age in enumerate(ages):
         order = build_order(str(number))
         payment = build_payment(order)
-        given_up = {"due_at": None, "alerted_at": AT} if age >= 3 * hour else {}
+        given_up = {"alerted_at": AT} if age >= 3 * hour else {}
         records += [order, payment, build_operation(payment, created_at=AT - age, **given_up)]
     settled = build_order("9")
     payment = build_payment(settled)
@@ -81,9 +80,9 @@ async def test_due_rounds_are_open_overdue_and_without_an_open_payment(store: St
 
 
 async def test_due_holds_come_longest_overdue_first_and_go_on_where_one_stopped(store: Store) -> None:
-    def held(hold_expires_at: datetime | None, **changes: Any) -> tuple[Order, Payment]:
+    def held(release_at: datetime | None, **changes: Any) -> tuple[Order, Payment]:
         order = build_order(str(next(numbers)), status=OrderStatus.PAID)
-        paid = {"status": PaymentStatus.AUTHORIZED, "authorized": 1, "hold_expires_at": hold_expires_at}
+        paid = {"status": PaymentStatus.AUTHORIZED, "authorized": 1, "release_at": release_at}
         return order, build_payment(order, **paid | changes)
 
     numbers = itertools.count()

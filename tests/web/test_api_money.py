@@ -162,6 +162,64 @@ async def test_a_shop_that_hung_up_before_it_was_told_may_ask_again(database_url
         assert (told, till.acquirer.count(REFUND)) == ((40, 1) if goes_away else (80, 2))
 
 
+async def test_a_shop_is_told_once_its_answer_is_written(database_url: str) -> None:
+    """The process ends while it answers. Before that nothing may say that the shop was told."""
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        answering = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            async def never_send(message: Any) -> None:
+                answering.set()
+                await asyncio.Event().wait()
+
+            await till.gateway.app(scope, receive, never_send)
+
+        unlucky = ShopServer(Caller(app), "")
+        unlucky.headers = shop.headers
+        call = asyncio.ensure_future(unlucky.operate(till.payment_id, "refund", amount="40"))
+        await answering.wait()
+        call.cancel()
+        assert (await shop.operate(till.payment_id, "refund", amount="40")).status == 200
+        assert ((await till.payment()).refunded, till.acquirer.count(REFUND)) == (4_000, 1)
+        # Now it has been told, once: the next one is another refund.
+        assert (await shop.operate(till.payment_id, "refund", amount="40")).status == 200
+        assert ((await till.payment()).refunded, till.acquirer.count(REFUND)) == (8_000, 2)
+
+
+async def test_what_follows_an_answer_at_once_is_no_repeat(database_url: str) -> None:
+    """The next refund of the same amount comes before it is stored that the first was told."""
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        store = till.in_moods()
+        change, written = store.change, asyncio.Event()
+        changes = 0
+
+        async def change_slowly(named: Any, decide: Any) -> Any:
+            nonlocal changes
+            changes += 1
+            if changes == 3:  # after the reservation and the outcome
+                written.set()
+                await asyncio.sleep(0.3)
+            return await change(named, decide)
+
+        store.change = change_slowly
+        first = asyncio.ensure_future(shop.operate(till.payment_id, "refund", amount="40"))
+        await written.wait()
+        assert (await shop.operate(till.payment_id, "refund", amount="40")).status == 200
+        assert (await first).status == 200
+        assert ((await till.payment()).refunded, till.acquirer.count(REFUND)) == (8_000, 2)
+
+
+async def test_a_slash_at_the_end_is_the_same_call(database_url: str) -> None:
+    async with paid_shop(database_url) as (till, shop):
+        assert (await shop.operate(till.payment_id, "charge/", {"amount": 80})).status == 200
+        answer = await shop.post(f"/api/operation/{till.payment_id}/refund/?amount=30")
+        assert (answer.status, answer.json()["code"]) == (200, 0)
+        told = (await shop.get(f"/check-status/payment/transaction/{INVOICE}/")).json()["transaction"]
+        assert (told["orgAmount"], told["payoutAmount"]) == (100, 30)
+        assert (await shop.get(f"/check-status/payment/transactionId/{till.payment_id}/")).status == 200
+        assert_error(await shop.operate(uuid4(), "refund/"), 404, "no such payment")
+
+
 async def test_a_decline_that_came_late_may_be_tried_again(database_url: str) -> None:
     async with paid_shop(database_url, two_stage=False) as (till, shop):
         till.acquirer.feel(REFUND, Mood.UNSURE)
@@ -196,6 +254,10 @@ async def test_another_operation_meanwhile_is_refused(database_url: str) -> None
         ("charge", {"amount": "10", "currency": "USD"}, None, 400, "KZT, not USD"),
         ("charge", {}, {"currency": "EUR"}, 400, "KZT, not EUR"),
         ("charge", {}, {"amount": [10]}, 400, "text or a number"),
+        ("charge", {"Amount": "10"}, None, 400, "write amount"),
+        ("charge", {}, {"ammount": 10}, 400, "write amount"),
+        ("refund", {"amount": "10", "external_id": "r-1"}, None, 400, "write externalID"),
+        ("refund", {}, {"amount": 10, "idempotencyKey": "k-1"}, 400, "header Idempotency-Key"),
         ("charge", {}, b"{", 400, "JSON"),
         ("charge", {}, b"[" * 3_000, 400, "JSON"),
         ("charge", {}, b"\xff", 400, "UTF-8"),

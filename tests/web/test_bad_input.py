@@ -313,7 +313,7 @@ async def test_pages_that_do_not_exist(sqlite_url: str) -> None:
         assert (await caller.get("/pay/invented/state")).status == 404
         missing = await caller.get("/nothing/here")
         assert missing.status == 404
-        assert missing.json()["code"] == 404
+        assert missing.json()["code"] == 100
 
 
 async def test_ways_of_paying_that_are_not_spoken(sqlite_url: str) -> None:

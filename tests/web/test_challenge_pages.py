@@ -18,10 +18,12 @@ from tolem.web.browser import read_browser
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
 from tolem.web.http import Request
-from tolem.web.pages import PageView
+from tolem.web.pages import Pages
+from tolem.web.view import PageView
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
-PAGES = ChallengePages(load_translator(), sandbox=True)
+TRANSLATOR = load_translator()
+PAGES = ChallengePages(TRANSLATOR, Pages(TRANSLATOR, sandbox=True), sandbox=True)
 VIEW = PageView(
     language="en",
     shop_name='<b>"Book & house"</b>',
@@ -76,7 +78,7 @@ def test_nothing_is_inline_and_nothing_from_outside_is_markup(name: str) -> None
 )
 def test_state_and_step(name: str, state: str, step: str) -> None:
     text = ALL[name].decode()
-    assert f'data-state="{state}" data-path="/pay/page" data-step="{step}"' in text
+    assert f'data-state="{state}" data-version="{state}-0" data-path="/pay/page" data-step="{step}"' in text
     assert "1\u00a0234\u00a0550" not in text
     assert "12\u00a0345,50\u00a0₸" in text
 

@@ -93,6 +93,19 @@ async def test_an_order_as_it_goes(database_url: str) -> None:
         assert ["webhook-id", delivery["id"]] in delivery["attempts"][0]["headers"]
 
 
+async def test_a_shop_that_echoes_does_not_show_the_secret(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as scene:
+        scene.shop.is_echoing = True
+        scene.shop.status = 400
+        await scene.pay()
+        scene.shop.status = 200
+        full = await scene.order()
+        response = full["deliveries"][0]["attempts"][0]["response"]
+        assert json.loads(response)["invoiceId"] == INVOICE
+        assert json.loads(response)["secret_hash"] == "••••••••"
+        assert "JDKCNDDGGDTPSKJD" not in json.dumps([full, await scene.orders()])
+
+
 async def test_the_newest_first_and_old_ones_when_something_happens(database_url: str) -> None:
     async with opened(database_url) as scene:
         first = await scene.pay("000000001")
@@ -110,10 +123,10 @@ async def test_again_and_twice(database_url: str) -> None:
     async with opened(database_url) as scene:
         message_id = await scene.pay()
         answer = await scene.send(message_id, {"way": "again"})
-        assert (answer.status, answer.json()) == (200, {"sent": [message_id]})
+        assert (answer.status, answer.json()) == (200, {"sent": [message_id], "waits_for": None})
         await scene.is_tried(2)
         answer = await scene.send(message_id, {"way": "twice"})
-        assert answer.json() == {"sent": [message_id, message_id]}
+        assert answer.json() == {"sent": [message_id, message_id], "waits_for": None}
         await scene.is_tried(4)
         assert len(set(scene.shop.bodies)) == 1
         told = await scene.order()
@@ -139,7 +152,7 @@ async def test_swapped(database_url: str) -> None:
         answer = await scene.send(first, {"way": "swapped"})
         assert (answer.status, "no earlier message" in answer.json()["message"]) == (400, True)
         second = await scene.pay("000000002")
-        assert (await scene.send(second, {"way": "swapped"})).json() == {"sent": [second, first]}
+        assert (await scene.send(second, {"way": "swapped"})).json()["sent"] == [second, first]
         await scene.shop.wait(4)
         assert [told["invoiceId"] for told in scene.shop.received[2:]] == ["000000002", "000000001"]
 
@@ -203,7 +216,7 @@ async def test_what_is_not_there(sqlite_url: str) -> None:
 async def test_a_name_that_was_pointed_here_opens_nothing(sqlite_url: str, host: str, status: int) -> None:
     async with running_gateway(sqlite_url) as gateway:
         caller = PatientCaller(gateway.app)
-        for path in ("/sandbox", "/sandbox/clock"):
+        for path in ("/sandbox", "/sandbox/clock", "/metrics"):
             assert (await caller.call("GET", path, headers={"host": host})).status == status
         assert (await caller.call("GET", "/healthz", headers={"host": host})).status == 200
 

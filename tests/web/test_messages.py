@@ -137,6 +137,9 @@ async def test_what_is_not_ones_own_does_not_exist(database_url: str) -> None:
     (
         ("/messages?state=lost", "known are waiting, sending"),
         ("/messages?limit=0", "1 to 200"),
+        ("/messages?limit=1&limit=2", "'limit' comes twice"),
+        ("/messages?state=dead&%73tate=dead", "'state' comes twice"),
+        ("/orders/000000001/why?language=en&language=kk", "'language' comes twice"),
         ("/messages?limit=201", "1 to 200"),
         ("/messages?limit=1e2", "1 to 200"),
         ("/messages?limit=%D9%A1", "1 to 200"),

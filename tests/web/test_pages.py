@@ -11,7 +11,9 @@ from tolem.domain.card import CardField, CardProblem, parse_card, passes_luhn
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
-from tolem.web.pages import SANDBOX_CARDS, Pages, PageView
+from tolem.web.card_form import BUSY, UNREAD, WAIT
+from tolem.web.pages import SANDBOX_CARDS, Pages
+from tolem.web.view import PageView
 
 TRANSLATOR = load_translator()
 SANDBOX = Pages(TRANSLATOR, sandbox=True)
@@ -81,7 +83,9 @@ def build_pages(pages: Pages, language: str) -> dict[str, tuple[PageState, bytes
     return {
         "form": (PageState.FORM, pages.form(view)),
         "form with errors": (PageState.FORM, pages.form(view, ALL_PROBLEMS)),
-        "form with notice": (PageState.FORM, pages.form(view, is_busy=True)),
+        "form with notice": (PageState.FORM, pages.form(view, notice=BUSY)),
+        "form that waits": (PageState.FORM, pages.form(view, notice=WAIT)),
+        "form that was not read": (PageState.FORM, pages.form(view, notice=UNREAD)),
         "verification": (PageState.FORM, pages.form(verification)),
         "declined": (PageState.DECLINED, pages.form(replace(tried, state=PageState.DECLINED))),
         "checking": (PageState.CHECKING, pages.checking(replace(tried, state=PageState.CHECKING))),
@@ -154,7 +158,7 @@ def test_each_error_stands_beside_its_field_and_the_first_gets_the_focus(languag
     document = Document(SANDBOX.form(VIEW, {CardField.CVC: CardProblem.CVC_MISSING}))
     assert "autofocus" in document.find("input", name="cc-csc")
     assert "aria-invalid" not in document.find("input", name="cc-number")
-    assert not document.has("p", id="cc-number-error")
+    assert b'<p class="error" id="cc-number-error" aria-live="polite"></p>' in SANDBOX.form(VIEW)
     assert document.text.count("Enter the security code") == 2
 
 
@@ -192,7 +196,7 @@ def test_what_comes_from_outside_is_escaped_and_isolated(language: str) -> None:
     )
     bodies = [body for _, body in build_pages(SANDBOX, language).values()]
     bodies += [
-        SANDBOX.form(evil, is_busy=True),
+        SANDBOX.form(evil, notice=BUSY),
         SANDBOX.checking(evil),
         SANDBOX.approved(evil),
         SANDBOX.expired(evil),
@@ -203,8 +207,8 @@ def test_what_comes_from_outside_is_escaped_and_isolated(language: str) -> None:
         assert [tag for tag, _ in Document(body).tags].count("script") == 1
     shown = SANDBOX.approved(evil).decode()
     escaped = "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;%(amount)s\u202egnp\u200b?"
-    assert shown.count(f"<bdi>{escaped}</bdi>") == 5
-    assert shown.count(escaped) == 6  # and isolated by characters in the title
+    assert shown.count(f"<bdi>{escaped}</bdi>") == 6
+    assert shown.count(escaped) == 7  # and isolated by characters in the title
     assert f"\u2068{escaped}\u2069</title>" in shown.replace("&#x2068;", "\u2068").replace("&#x2069;", "\u2069")
 
 

@@ -13,10 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright._impl._driver import compute_driver_executable
 
-import tolem
+from tolem.web.assets import read_lean
 from tolem.wire.pay_object import parse_address, parse_posted
 
-SCRIPT = Path(tolem.__file__).parent / "web" / "static" / "payment-api.js"
+SERVED = read_lean("payment-api.js")
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "wire" / "vectors" / "pay_object.json").read_text()
 )["vectors"]
@@ -98,7 +98,7 @@ def run_page(
     node, _ = compute_driver_executable()  # the one that Playwright brings along
     directive = '"use strict";\n' if strict else ""
     page = {
-        "library": directive + SCRIPT.read_text(),
+        "library": directive + SERVED.decode(),
         "scenario": directive + scenario,
         "src": src,
         "has_body": has_body,
@@ -117,7 +117,7 @@ def address_parameters(address: str) -> dict[str, str]:
 
 
 def test_size() -> None:
-    assert len(gzip.compress(SCRIPT.read_bytes(), mtime=0)) <= 4096
+    assert len(gzip.compress(SERVED, mtime=0)) <= 4096
 
 
 @pytest.mark.parametrize("strict", (True, False))
@@ -193,15 +193,17 @@ def test_the_other_methods_add_their_flag(method: str, flag: str | None) -> None
     assert parameters == ({flag: "true"} if flag else {"oid": "7&"})
 
 
-def test_the_widget_belongs_to_a_later_version() -> None:
-    assert run_page("record.names = Object.keys(halyk).sort();")["names"] == [
-        "Config",
-        "aft",
-        "cardverification",
-        "oct",
-        "p2p",
-        "pay",
-    ]
+def test_what_the_library_offers() -> None:
+    names = ["Config", "aft", "cardverification", "oct", "p2p", "pay", "showPaymentWidget"]
+    assert run_page("record.names = Object.keys(halyk).sort();")["names"] == names
+
+
+def test_a_browser_without_dialogs_opens_the_page_instead_of_the_widget() -> None:
+    """What the widget does elsewhere is told by tests/browser/test_widget.py."""
+    widget = PAY.replace("pay(", "showPaymentWidget(")
+    record, paid = run_page(widget + widget), run_page(PAY)
+    assert record["posts"] == paid["posts"]
+    assert "no access_token" in run_page("halyk.showPaymentWidget({auth: {}});")["errors"][0]
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["name"] for vector in VECTORS])

@@ -4,6 +4,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
@@ -128,6 +129,56 @@ def test_only_a_refund_has_a_key_of_its_own() -> None:
 def test_unknown_fields_and_nulls_are_passed_over() -> None:
     asked = parse("reason=x", '{"amount": null, "externalID": null, "comment": {"a": [1]}, "currency": "kzt"}')
     assert asked == OperationRequest(None, "", "KZT")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    (
+        *(
+            (name, "amount")
+            for name in ("Amount", "AMOUNT", "ammount", "amout", "amonut", "anount", "amount ", "amounts")
+        ),
+        *((name, "amount") for name in ("refundAmount", "amount_kzt", "amount[]", "sum", "total", "orgAmount")),
+        *(
+            (name, "amount")
+            for name in ("\u0430mount", "\u0430m\u043eunt", "\uff21mount", "payoutAmount", "amountBonus")
+        ),
+        *((name, "externalID") for name in ("externalid", "ExternalID", "external_id", "exernalID", "externalIDs")),
+        *((name, "currency") for name in ("Currency", "curency", "currency_code")),
+        *((name, "Idempotency-Key") for name in ("idempotencyKey", "Idempotency-Key", "idempotency_key")),
+    ),
+)
+def test_what_looks_like_a_field_is_not_passed_over(name: str, meant: str) -> None:
+    """It would move everything, or move it twice."""
+    for kind in OPERATIONS.values():
+        for query, body in (
+            (urlencode({name: "10"}), ""),
+            ("", json.dumps({name: 10})),
+            ("reason=x", json.dumps({"x": 1, name: "10"})),
+        ):
+            with pytest.raises(Refused, match=meant) as refused:
+                parse_operation(kind, query.encode(), JSON, body.encode())
+            assert (refused.value.refusal, refused.value.field) == (Refusal.INVALID_REQUEST, meant)
+
+
+def test_an_amount_inside_of_something_is_not_passed_over() -> None:
+    for inner in ("amount", "Amount", "externalID"):
+        with pytest.raises(Refused, match=f"'{inner}' stands inside of 'refund'"):
+            parse(body=json.dumps({"refund": {"x": 1, inner: 10}}))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ("", "id", "x", "account", "accountId", "count", "data", "reason", "description", "terminal", "terminalID",
+     "language", "invoiceID", "invoiceId", "cardMask", "comment", "approvalCode", "access_token", "client_id", "_"),
+)  # fmt: skip
+def test_what_looks_like_no_field_is_passed_over(name: str) -> None:
+    assert parse(urlencode({name: "10"}), json.dumps({name: 10})) == OperationRequest(None)
+
+
+def test_amounts_of_a_status_may_come_back_beside_an_amount() -> None:
+    body = json.dumps({"amount": 10, "orgAmount": 100, "payoutAmount": 20, "amountBonus": 0})
+    assert parse(body=body) == OperationRequest("10")
 
 
 @pytest.mark.parametrize(

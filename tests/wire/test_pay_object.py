@@ -153,7 +153,8 @@ def test_an_amount_stays_its_source_text(json_text: str) -> None:
     ("given", "language"),
     (
         ("RU", "ru"), ("KZ", "kk"), ("EN", "en"), ("rus", "ru"), ("kaz", "kk"), ("eng", "en"), ("ru", "ru"),
-        ("kk", "kk"), ("en", "en"), ("Rus", "ru"), ("KAZ", "kk"), ("", ""), ("fr", ""), (None, ""), ("Ру", ""),
+        ("kk", "kk"), ("en", "en"), ("Rus", "ru"), ("KAZ", "kk"), ("kk-KZ", "kk"), ("en_US", "en"),
+        ("", ""), ("fr", ""), (None, ""), ("Ру", ""),
     ),
 )  # fmt: skip
 def test_languages(given: str | None, language: str) -> None:
@@ -501,3 +502,26 @@ def test_both_ways_agree_on_any_text(texts: dict[str, str]) -> None:
         refuse_both(pay_object)
     else:
         assert parse_address(pack(encode(pay_object)), {}) == posted
+
+
+@pytest.mark.parametrize(
+    "params",
+    (
+        '{"auth": {"access_token": "T0-ken_", "expires_in": 7200}, "backLink": "x"}',
+        '{"auth": "T0-ken_", "backLink": "x"}',
+        '{"auth": "{\\"access_token\\":\\"T0-ken_\\"}", ',
+        '{"auth": "access_token=T0-ken_&expires_in=7200", ',
+    ),
+)
+def test_an_error_tells_whose_object_it_is(params: str) -> None:
+    assert refuse_posted(params).access_token == "T0-ken_"
+
+
+def test_an_error_in_an_address_tells_it_too() -> None:
+    with pytest.raises(PayObjectError) as caught:
+        parse_address(pack("auth=T0-ken_&backLink=x"), {})
+    assert caught.value.access_token == "T0-ken_"
+
+
+def test_an_error_without_a_token_tells_of_nobody() -> None:
+    assert refuse_posted("{").access_token == ""

@@ -23,27 +23,42 @@ class Brand(StrEnum):
     UNIONPAY = "UNIONPAY"
     MIR = "MIR"
     MAESTRO = "MAESTRO"
+    ALTYN = "ALTYN"
+    JCB = "JCB"
+    DINERS = "DINERS"
+    DISCOVER = "DISCOVER"
 
 
 class BrandRule(msgspec.Struct, frozen=True):
-    """What the numbers of a brand look like."""
+    """What the cards of a brand look like."""
 
     brand: Brand
+    name: str
+    """As the scheme writes itself."""
     prefixes: tuple[tuple[int, int], ...]
     """Inclusive ranges of leading digits; both ends have the same number of digits."""
     lengths: tuple[int, ...]
-    cvc_length: int
+    cvc_length: int = 3
+    gaps: tuple[int, ...] = (4, 8, 12, 16)
+    """After how many digits the printed number has a space."""
 
 
+_LONG = (16, 17, 18, 19)
 BRAND_RULES = (
-    BrandRule(Brand.MIR, ((2200, 2204),), (16, 17, 18, 19), 3),
-    BrandRule(Brand.MASTERCARD, ((51, 55), (2221, 2720)), (16,), 3),
-    BrandRule(Brand.AMEX, ((34, 34), (37, 37)), (15,), 4),
-    BrandRule(Brand.VISA, ((4, 4),), (13, 16, 19), 3),
-    BrandRule(Brand.UNIONPAY, ((62, 62), (81, 81)), (16, 17, 18, 19), 3),
-    BrandRule(Brand.MAESTRO, ((50, 50), (56, 58), (60, 61), (63, 69)), (12, 13, 14, 15, 16, 17, 18, 19), 3),
+    BrandRule(Brand.VISA, "Visa", ((4, 4),), (13, 16, 19)),
+    BrandRule(Brand.MASTERCARD, "Mastercard", ((51, 55), (2221, 2720)), (16,)),
+    BrandRule(Brand.AMEX, "American Express", ((34, 34), (37, 37)), (15,), 4, (4, 10)),
+    BrandRule(Brand.UNIONPAY, "UnionPay", ((62, 62), (81, 81)), _LONG),
+    BrandRule(Brand.MIR, "Мир", ((2200, 2204),), _LONG),
+    # Local cards: 9 and the country's number in ISO 3166 (ISO/IEC 7812-1), which for Kazakhstan is 398.
+    BrandRule(Brand.ALTYN, "AltyN", ((9398, 9398),), _LONG),
+    BrandRule(Brand.JCB, "JCB", ((3528, 3589),), _LONG),
+    BrandRule(Brand.DINERS, "Diners Club", ((300, 305), (3095, 3095), (36, 36), (38, 39)), (14, *_LONG), 3, (4, 10)),
+    BrandRule(Brand.DISCOVER, "Discover", ((6011, 6011), (644, 649), (65, 65)), _LONG),
+    BrandRule(Brand.MAESTRO, "Maestro", ((50, 50), (56, 58), (60, 61), (63, 69)), (12, 13, 14, 15, *_LONG)),
 )
 """First match counts."""
+BRAND_NAMES = {rule.brand: rule.name for rule in BRAND_RULES}
 
 
 class _Secret:
@@ -133,6 +148,16 @@ class Card(msgspec.Struct, frozen=True):
     """Name as on the card; may be empty."""
 
 
+# Spaces, dashes, and marks without width that come along when a number is copied out of a message.
+_BETWEEN_DIGITS = re.compile(r"[\s\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\ufeff-]")
+_EXPIRY = re.compile(
+    r"(?P<month>[0-9]{1,2})\s*[/\-. ]\s*(?:20)?(?P<year>[0-9]{2})"
+    r"|(?P<month2>[0-9]{2})(?:20)?(?P<year2>[0-9]{2})"
+    r"|20(?P<year3>[0-9]{2})\s*[/\-. ]\s*(?P<month3>[0-9]{1,2})",
+    re.ASCII,
+)
+
+
 class CardProblem(StrEnum):
     """What is wrong with one field of the card form; the page has a text for each, in every language."""
 
@@ -142,6 +167,7 @@ class CardProblem(StrEnum):
     NUMBER_LONG = "number_long"
     NUMBER_CHECK = "number_check"  # Luhn digit does not fit
     NUMBER_BRAND = "number_brand"  # no scheme that is accepted here
+    NUMBER_GONE = "number_gone"  # a saved card that was removed or has expired meanwhile
     NUMBER_NOT_SANDBOX = "number_not_sandbox"  # a sandbox takes only the cards of its table
     EXPIRY_MISSING = "expiry_missing"
     EXPIRY_FORMAT = "expiry_format"
@@ -198,7 +224,7 @@ def parse_card(number: str, expiry: str, cvc: str, holder: str) -> Card:
     Whether the card has expired or is welcome is the acquirer's question (`Acquirer.check`), not one of form.
     """
     problems: dict[CardField, CardProblem] = {}
-    digits = re.sub(r"[\s\u00a0\u2010-\u2015-]", "", number)
+    digits = _BETWEEN_DIGITS.sub("", number)
     rule = find_brand_rule(digits) if digits.isascii() and digits.isdigit() else None
     if problem := _number_problem(digits, rule):
         problems[CardField.NUMBER] = problem
@@ -217,6 +243,15 @@ def parse_card(number: str, expiry: str, cvc: str, holder: str) -> Card:
     return Card(Pan(digits), parsed_expiry, Cvc(code), name)
 
 
+def parse_cvc(text: str, brand: Brand) -> Cvc:
+    """The code that a payer types for a saved card. Raises InvalidCard."""
+    code = text.strip()
+    rule = next(rule for rule in BRAND_RULES if rule.brand is brand)
+    if problem := _cvc_problem(code, rule):
+        raise InvalidCard({CardField.CVC: problem})
+    return Cvc(code)
+
+
 def _number_problem(digits: str, rule: BrandRule | None) -> CardProblem | None:
     if not digits:
         return CardProblem.NUMBER_MISSING
@@ -232,11 +267,13 @@ def _number_problem(digits: str, rule: BrandRule | None) -> CardProblem | None:
 
 
 def _parse_expiry(text: str) -> Expiry | None:
-    match = re.fullmatch(r"\s*([0-9]{1,2})\s*[/\-. ]\s*((?:20)?[0-9]{2})\s*|\s*([0-9]{2})([0-9]{2})\s*", text, re.ASCII)
+    """`01/27`, `1/27`, `01/2027`, `0127`, `012027`, `2027-01`, with spaces, dots or dashes as people type them."""
+    match = _EXPIRY.fullmatch(text.strip())
     if match is None:
         return None
-    month, year = int(match[1] or match[3]), int(match[2] or match[4])
-    return Expiry(year if year > 99 else 2000 + year, month) if 1 <= month <= 12 else None
+    month = int(match["month"] or match["month2"] or match["month3"])
+    year = 2000 + int(match["year"] or match["year2"] or match["year3"])
+    return Expiry(year, month) if 1 <= month <= 12 else None
 
 
 def _cvc_problem(code: str, rule: BrandRule | None) -> CardProblem | None:

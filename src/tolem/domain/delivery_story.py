@@ -25,6 +25,7 @@ FAULT_ADVICE = {
     Fault.CUT: Advice.KEEP_CONNECTION,
     Fault.TIMED_OUT: Advice.ANSWER_FIRST,
     Fault.GARBLED: Advice.SPEAK_HTTP,
+    Fault.SANDBOX: Advice.REMOVE_FAULT,
     Fault.OTHER: Advice.ASK_US,
 }
 STATUS_ADVICE = {

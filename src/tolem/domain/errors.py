@@ -2,6 +2,7 @@
 
     Refused          the caller's mistake; says what to change, and changes nothing
     Overloaded       nobody's mistake: nothing was stored, the same may be tried again later
+    Limited          too many declines lately: nothing was stored or sent, the payer has to wait a little
 
 A decline is not here: it is a value on the payment. Our own faults are ordinary exceptions, logged once at the edge.
 """
@@ -20,6 +21,7 @@ class Refusal(StrEnum):
     INVALID_TOKEN = "invalid_token"  # noqa: S105 - a name, not a secret: unknown, expired or revoked access token
     DIFFERS = "differs"  # what the browser brought contradicts what the shop's server said
     LINK_NOT_ALLOWED = "link_not_allowed"  # notification address outside the terminal's list
+    FRAME_NOT_ALLOWED = "frame_not_allowed"  # shown in a frame by a page outside the terminal's list
     IN_PROGRESS = "in_progress"  # a payment of the order, or another operation of the payment, is open
     KEY_REUSED = "key_reused"  # the idempotency key was used for something else
     FORBIDDEN = "forbidden"  # the token is good, but not for this
@@ -31,6 +33,10 @@ class Refusal(StrEnum):
 
 class Overloaded(Exception):
     """Too much waits, or what it needs is away. Nothing was stored."""
+
+
+class Limited(Exception):
+    """The next card attempt has to wait. Nobody outside is told which limit it was."""
 
 
 class Refused(Exception):

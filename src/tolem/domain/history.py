@@ -58,14 +58,16 @@ class OrderHistory:
         return next((p for p in self.round_payments() if p.status in SUCCESSFUL_STATUSES), None)
 
     def open_operation(self, payment_id: UUID) -> Operation | None:
-        """The exchange about this payment's money whose outcome is not there yet."""
-        return next(
+        """The exchange about this payment's money whose outcome is not there yet; the last one, since a late approval
+        may have opened another again."""
+        return max(
             (
                 o
                 for o in self.operations.values()
                 if o.payment_id == payment_id and o.status in OPEN_OPERATIONS and o.kind in MONEY_KINDS
             ),
-            None,
+            key=lambda o: o.id,
+            default=None,
         )
 
     def last_payment(self) -> Payment | None:

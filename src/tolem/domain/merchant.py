@@ -52,8 +52,13 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     """Card attempts in one round."""
     round_minutes: int = 20
     """Deadline of a round, from the first opening of its page."""
+    extension_minutes: int = 10
+    """By how much a payer may extend the deadline, once in a round; 0: not at all."""
     link_hosts: tuple[str, ...] = ()
     """Hosts that a pay object may name for notifications; empty: any in the sandbox, none in production."""
+    frame_hosts: tuple[str, ...] = ()
+    """Hosts (`shop.example:8443`) whose pages may show the payment page in a frame; empty: any in the sandbox, none in
+    production (domain/frame)."""
     seed_bodies: bool = False
     """True: notification bodies have exactly the fields of the bank's sample."""
     hold_days: int = 7
@@ -72,6 +77,12 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     """The longest wait that a shop's Retry-After may ask for."""
     notify_response_bytes: int = 2_048
     """What is read and kept of a shop's answer."""
+    logo: str = ""
+    """Name of the stored Logo that the page shows; empty: none."""
+    colour: str = ""
+    """`#rrggbb`: ground of the order and of the button on the page; empty: tolem's own."""
+    text_colour: str = ""
+    """`#rrggbb`: text on that ground, readable by contrast (domain/appearance)."""
     created_at: datetime
 
 

@@ -44,6 +44,7 @@ class Fault(StrEnum):
     CUT = "cut"  # connected, then closed without an answer
     TIMED_OUT = "timed_out"  # connected, and no answer in time
     GARBLED = "garbled"  # what came is not HTTP
+    SANDBOX = "sandbox"  # a fault that somebody asked the sandbox for lost the try or its answer
     OTHER = "other"
 
 
@@ -56,6 +57,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     round_id: UUID
     terminal_id: UUID
     payment_id: UUID | None
+    operation_id: UUID | None = None
+    """The operation whose outcome it tells; None: a round that ended without one."""
     kind: MessageKind
     url: str
     host: str

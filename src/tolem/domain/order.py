@@ -51,6 +51,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """First opening of the round's page; None: never opened, nothing is ever told."""
     deadline_at: datetime | None = None
     """No new attempt after this; set at the first opening."""
+    is_extended: bool = False
+    """True: the payer has taken the one extension of the deadline."""
     has_left: bool = False
     """True: the payer chose to leave without paying."""
     reason_code: int = 0
@@ -69,6 +71,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     data: str = ""
     """The shop's own text, given back as it came."""
     payment_type: str = ""
+    offers_saving: bool = False
+    """True: the shop's page asked for the payer to be offered to save the card (`cardSave`)."""
     page_refusal: str = ""
     """Why the round's page did not open last time, English, for the shop's developer; empty once it has."""
     page_refused_at: datetime | None = None
@@ -79,6 +83,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """A newer round was opened since: the older one's failure must not be told any more. A token alone, which
         may be asked for the status, overtakes nothing."""
         return round_id != self.round_id and self.opened_at is not None
+
+    @property
+    def customer(self) -> str:
+        """Whose saved cards may be shown, used, added and removed: the account that the shop's server vouched for;
+        empty: nobody's."""
+        return self.account_id if self.account_is_vouched else ""
 
     @property
     def is_verification(self) -> bool:
@@ -102,7 +112,8 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestKey(msgspec.Struct, frozen=True, kw_only=True):
-    """An Idempotency-Key under which a client moved money; the same key is never another request."""
+    """An Idempotency-Key under which a client moved money; the same key is never another request, so it is kept as long
+    as its operation."""
 
     hash: bytes
     """SHA-256 of the client and its key."""
@@ -110,8 +121,6 @@ class RequestKey(msgspec.Struct, frozen=True, kw_only=True):
     operation_id: UUID
     content_hash: bytes
     """SHA-256 of what was asked for."""
-    expires_at: datetime
-    """The row is purged after this."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +131,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     order_id: UUID
     round_id: UUID
     language: str
-    """The language that this opening asked for, may be empty."""
+    """The language that this opening asked for or its payer chose, may be empty."""
+    frame_origin: str = ""
+    """Origin of the shop's page that shows this one in a frame; empty: none does."""
     expires_at: datetime
     """The row is purged after this."""

@@ -151,8 +151,12 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """The payer's address."""
     card_id: UUID
     """What the shop is told as the card's id; pays nothing unless the card is saved."""
+    saves_card: bool = False
+    """True: its payer agreed to save the card, if the payment is approved."""
     hold_expires_at: datetime | None = None
-    """When the hold is to be released; None where nothing is held."""
+    """From then on it can't be captured; None where nothing is held."""
+    release_at: datetime | None = None
+    """When the acquirer is asked, or asked again, to release the hold; None where nothing is held."""
     is_hold_expired: bool = False
     """True: voided because of its age, not by the shop."""
     created_at: datetime
@@ -189,7 +193,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 0
     """Recovery steps made so far."""
     due_at: datetime | None
-    """Real time from which recovery may take it up; None once it is settled, or given up to people."""
+    """Real time from which recovery may take it up, also after it was given up to people. None once it is settled, and
+    of a reversal, which its original drives."""
+    asked_until: datetime | None = None
+    """Real time until which somebody may be asking the acquirer about it, who wrote it here first; nobody asks longer.
+    None: nobody does. It belongs to whoever wrote the value that stands here."""
     doubted_at: datetime | None = None
     """Since when its caller may not know its result; None: told it. Of a capture, void or refund without a key a
     repeat within a day then returns the result and moves nothing."""
@@ -197,6 +205,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """When recovery gave it up: it stays open and waits for `tolem resolve`."""
     created_at: datetime
     finished_at: datetime | None = None
+    """When it was settled; of one that a late approval has opened again: when it was settled before."""
 
 
 def advance(payment: Payment, status: PaymentStatus, at: datetime, **changes: object) -> Payment:

@@ -18,6 +18,8 @@ class SealedCard(msgspec.Struct, frozen=True, kw_only=True):
     """Of the CardKey."""
     sealed: bytes | None
     """None: taken, or not needed any more."""
+    fingerprint: bytes
+    """Keyed, of the number: whose decline it is if the payer does not come back (flows/limits.py)."""
     expires_at: datetime
     """Business time; the row is purged after this."""
 

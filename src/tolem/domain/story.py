@@ -119,6 +119,7 @@ class Advice(StrEnum):
     KEEP_CONNECTION = "keep_connection"
     ANSWER_FIRST = "answer_first"
     SPEAK_HTTP = "speak_http"
+    REMOVE_FAULT = "remove_fault"
     ASK_US = "ask_us"
     NAME_FINAL_ADDRESS = "name_final_address"
     LET_IN = "let_in"

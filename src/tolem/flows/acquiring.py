@@ -6,7 +6,7 @@ call. The steps run in a task of their own: a caller that goes away cannot stop 
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -38,10 +38,10 @@ class Limits(NamedTuple):
     """So many recovery steps, then people are alerted; about an hour, since gaps grow to a minute."""
 
     @property
-    def recovery_hold(self) -> timedelta:
-        """So long an operation belongs to the recovery step that took it up: an inquiry and a second exchange, each as
-        long as one may take."""
-        return timedelta(seconds=2 * self.exchange_seconds + self.margin_seconds)
+    def claim(self) -> timedelta:
+        """So long an operation belongs to whoever is about to ask the acquirer: one exchange and the margin, for what
+        is stored before it."""
+        return timedelta(seconds=self.exchange_seconds + self.margin_seconds)
 
 
 class Acquiring:
@@ -62,18 +62,24 @@ class Acquiring:
         """Time and ids for one decision."""
         return Stamp(self.clock.now(), self.clock.real_now(), self.ids.new(), self.ids.new(), self._notifier.lease())
 
-    @property
-    def first_recovery(self) -> timedelta:
-        """From preparing an exchange to the moment when recovery may take it up."""
-        return timedelta(seconds=self.limits.exchange_seconds + self.limits.margin_seconds)
+    def claim_until(self) -> datetime:
+        """`Operation.asked_until` of what the acquirer is going to be asked about now. Recovery may take it up then."""
+        return self.clock.real_now() + self.limits.claim
 
-    async def exchange(self, request: AcquirerRequest) -> AcquirerAnswer | str:
-        """The acquirer's answer, or in words why there is no certain one. Never raises what the acquirer raises."""
+    async def exchange(self, request: AcquirerRequest, until: datetime | None) -> AcquirerAnswer | str:
+        """The acquirer's answer, or in words why there is no certain one. Never raises what the acquirer raises.
+
+        `until`: `Operation.asked_until` as the caller stored it. Nothing is asked for longer, nor sent after it.
+        """
+        left = (until - self.clock.real_now()).total_seconds() if until else 0.0
+        if left <= 0:
+            return "its time was over before it was sent"
+        seconds = min(left, self.limits.exchange_seconds)
         try:
-            async with asyncio.timeout(self.limits.exchange_seconds):
+            async with asyncio.timeout(seconds):
                 answer = await self.acquirer.send(request)
         except TimeoutError:
-            return f"no answer within {self.limits.exchange_seconds:g} s"
+            return f"no answer within {seconds:.3g} s"
         except Exception as error:
             log.warning("acquirer_failed", operation=str(request.key), kind=request.kind, exc_info=error)
             return f"the exchange failed: {type(error).__name__}"
@@ -102,14 +108,14 @@ class Acquiring:
 
         def decide(history: OrderHistory) -> Decision[Recorded]:
             if certain is None:
-                return outcome.record_unknown(history, operation.id, due_at, cause, stamp)
+                return outcome.record_unknown(history, operation, due_at, cause, stamp)
             decision = outcome.record_answer(
                 history, operation.id, certain, terminal, stamp, was_recovered=bool(recovered_by)
             )
-            if not decision.answer.must_reverse:
+            if not decision.answer.must_reverse or recovered_by:  # recovery goes on with it
                 return decision
-            late = "approved after the round ended: to be reversed"
-            unknown = outcome.record_unknown(history, operation.id, stamp.real_at, late, stamp)
+            late = "approved when it may not count any more"
+            unknown = outcome.record_unknown(history, operation, stamp.real_at, late, stamp)
             return Decision(decision.answer, (*decision.writes, *unknown.writes))
 
         recorded = await self.settle(operation.order_id, decide)

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -10,16 +11,19 @@ import msgspec
 from msgspec.structs import replace
 
 from tolem.clock import Clock
+from tolem.domain.appearance import InvalidAppearance, Logo, parse_colours, parse_logo
 from tolem.domain.errors import Refusal, Refused
+from tolem.domain.frame import InvalidFrameHost, parse_frame_host
 from tolem.domain.merchant import SECRET_LENGTH_MIN, Merchant, Terminal, hash_secret
 from tolem.domain.money import InvalidAmount, parse_currency
 from tolem.ids import Ids
 from tolem.notifications.terms import WHOLE_SECONDS_MAX
 from tolem.storage import keys, queries
-from tolem.storage.store import Decision, Store
+from tolem.storage.store import Decision, Key, Store
 
 ATTEMPTS_MAX = 10
 ROUND_MINUTES_MAX = 24 * 60
+EXTENSION_MINUTES_MAX = 60
 HOLD_DAYS_MAX = 30
 NOTIFY_TRIES_MAX = 20
 NOTIFY_GAP_SECONDS_MAX = 7 * 86_400
@@ -107,38 +111,41 @@ class Administration:
     async def add_terminal(
         self, client_id: str, name: str, terminal_id: UUID | None = None, **settings: Any
     ) -> Terminal:
-        """A new terminal of a merchant; `settings` as in Terminal, what is None keeps its default. Raises Refused."""
+        """A new terminal of a merchant; `settings` as in change_terminal, what is None keeps its default. Raises
+        Refused."""
         stored = await self._store.find(keys.merchant_by_client(client_id))
         merchant = _known(stored, client_id)
+        logo = _parse_logo(settings)
         terminal = Terminal(
             id=terminal_id or self._ids.new(),
             merchant_id=merchant.id,
             name=_check_name(name),
             created_at=self._clock.now(),
-            **_check_settings(settings),
+            **_check_settings(settings, ""),
         )
         _check_timeouts(terminal)
 
-        def decide(known: Terminal | None) -> Decision[None]:
+        def decide(known: Terminal | None, *logos: Logo | None) -> Decision[None]:
             if known is not None:
                 raise _invalid(f"terminal {terminal.id} exists already", "terminal")
-            return Decision(None, (terminal,))
+            return Decision(None, (terminal, *_new(logo, logos)))
 
-        await self._store.change((keys.terminal_by_id(terminal.id),), decide)
+        await self._store.change((keys.terminal_by_id(terminal.id), *_logo_keys(logo)), decide)
         return terminal
 
     async def change_terminal(self, terminal_id: UUID, **settings: Any) -> Terminal:
-        """Changes settings of a terminal; what is None stays. Raises Refused."""
-        wanted = _check_settings(settings)
+        """Changes settings of a terminal: fields of Terminal, and `logo` as the bytes of its file; what is None stays,
+        empty bytes and an empty `colour` take away. Raises Refused."""
+        logo = _parse_logo(settings)
 
-        def decide(stored: Terminal | None) -> Decision[Terminal]:
+        def decide(stored: Terminal | None, *logos: Logo | None) -> Decision[Terminal]:
             if stored is None:
                 raise Refused(Refusal.NOT_FOUND, f"there is no terminal {terminal_id}", "terminal")
-            terminal = replace(stored, **wanted)
+            terminal = replace(stored, **_check_settings(settings, stored.colour))
             _check_timeouts(terminal)
-            return Decision(terminal, (terminal,))
+            return Decision(terminal, (terminal, *_new(logo, logos)))
 
-        return await self._store.change((keys.terminal_by_id(terminal_id),), decide)
+        return await self._store.change((keys.terminal_by_id(terminal_id), *_logo_keys(logo)), decide)
 
 
 def describe(record: msgspec.Struct) -> dict[str, Any]:
@@ -147,7 +154,31 @@ def describe(record: msgspec.Struct) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not name.startswith("secret_")}
 
 
-def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+def _parse_logo(settings: dict[str, Any]) -> Logo | None:
+    """Takes the logo's file out of the settings and leaves its name there; None: there is nothing to store."""
+    body = settings.get("logo")
+    if not body:
+        settings["logo"] = None if body is None else ""
+        return None
+    try:
+        logo = parse_logo(body)
+    except InvalidAppearance as error:
+        raise _invalid(str(error), "logo") from error
+    settings["logo"] = logo.name
+    return logo
+
+
+def _logo_keys(logo: Logo | None) -> tuple[Key[Logo], ...]:
+    return (keys.logo_by_name(logo.name),) if logo else ()
+
+
+def _new(logo: Logo | None, stored: Sequence[Logo | None]) -> tuple[Logo, ...]:
+    """The same picture may be stored already."""
+    return (logo,) if logo and stored == (None,) else ()
+
+
+def _check_settings(settings: dict[str, Any], colour: str) -> dict[str, Any]:
+    """`colour`: the one that is set already."""
     wanted = {name: value for name, value in settings.items() if value is not None}
     if "name" in wanted:
         wanted["name"] = _check_name(wanted["name"])
@@ -161,8 +192,14 @@ def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     for host in wanted.get("link_hosts", ()):
         if not _HOST.fullmatch(host):
             raise _invalid(f"link host {host!r}: a host name in lower case, without scheme, port or path", "link_hosts")
+    if "frame_hosts" in wanted:
+        try:
+            wanted["frame_hosts"] = tuple(dict.fromkeys(parse_frame_host(host) for host in wanted["frame_hosts"]))
+        except InvalidFrameHost as error:
+            raise _invalid(str(error), "frame_hosts") from error
     _check_range(wanted, "attempts_max", 1, ATTEMPTS_MAX)
     _check_range(wanted, "round_minutes", 1, ROUND_MINUTES_MAX)
+    _check_range(wanted, "extension_minutes", 0, EXTENSION_MINUTES_MAX)
     _check_range(wanted, "hold_days", 1, HOLD_DAYS_MAX)
     for told in wanted.get("tells", ()):
         if told not in TOLD:
@@ -174,7 +211,23 @@ def _check_settings(settings: dict[str, Any]) -> dict[str, Any]:
     _check_range(wanted, "notify_whole_seconds", 1, WHOLE_SECONDS_MAX)
     _check_range(wanted, "notify_retry_after_max_seconds", 0, NOTIFY_RETRY_AFTER_SECONDS_MAX)
     _check_range(wanted, "notify_response_bytes", 0, NOTIFY_RESPONSE_BYTES_MAX)
-    return wanted
+    return wanted | _check_colours(wanted, colour)
+
+
+def _check_colours(wanted: dict[str, Any], colour: str) -> dict[str, str]:
+    """Both colours, if either is to change: they are readable together or not at all."""
+    if "colour" not in wanted and "text_colour" not in wanted:
+        return {}
+    ground, text = wanted.get("colour", colour), wanted.get("text_colour", "")
+    if not ground:
+        if text:
+            raise _invalid("text_colour: it goes with a colour, and none is set", "text_colour")
+        return {"colour": "", "text_colour": ""}
+    try:
+        colours = parse_colours(ground, text)
+    except InvalidAppearance as error:
+        raise _invalid(str(error), "colour") from error
+    return {"colour": colours.ground, "text_colour": colours.text}
 
 
 def _check_gaps(gaps: tuple[int, ...]) -> None:

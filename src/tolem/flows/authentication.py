@@ -33,6 +33,7 @@ from tolem.domain.card import Card
 from tolem.domain.history import OrderHistory, PageWithOrder, PendingWithOrder, SealedCardWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.payment import PaymentStatus, advance
+from tolem.domain.saved_card import SavedCard
 from tolem.domain.sealed_card import SealedCard
 from tolem.flows import outcome, rounds
 from tolem.flows.acquiring import Acquiring
@@ -45,7 +46,9 @@ from tolem.flows.authorization import (
     note_result,
 )
 from tolem.flows.directory import Directory
+from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.flows.outcome import Recorded
+from tolem.flows.saved_cards import agree, keys_of
 from tolem.storage import keys, sweeps
 from tolem.storage.sealed_cards import CardSealer
 from tolem.storage.sealing import CannotOpen
@@ -97,12 +100,14 @@ class Authentications:
         directory: Directory,
         authenticator: Authenticator,
         cards: CardSealer,
+        limits: AttemptLimits,
     ) -> None:
         self._acquiring = acquiring
         self._authorizations = authorizations
         self._directory = directory
         self._authenticator = authenticator
         self._cards = cards
+        self._limits = limits
 
     async def attempt(self, visitor: Visitor, entry: Entry, sale: Sale) -> PaymentStatus | None:
         """A new attempt, as far as it goes without the payer. None: it still runs, or the page was not payable any
@@ -212,12 +217,14 @@ class Authentications:
         now = self._now()
         deadline_at = now + CHALLENGE_MAX
         key_name, sealed = await self._cards.seal(entry.card, visitor.page_id, entry.payment_id)
+        fingerprint = self._limits.fingerprint(entry.card.pan)
 
-        def decide(found: PageWithOrder | None) -> Decision[PaymentStatus | None]:
+        def decide(found: PageWithOrder | None, known: SavedCard | None = None) -> Decision[PaymentStatus | None]:
             if found is None or not rounds.may_attempt(found, terminal, now):
                 return Decision(None)
             order = found.history.order
-            payment = advance(build_payment(entry, order, now), PaymentStatus.AUTHENTICATING, now)
+            payment, saving = agree(entry.saving, entry.card, build_payment(entry, order, now), order, known, now)
+            payment = advance(payment, PaymentStatus.AUTHENTICATING, now)
             pending = PendingAuthentication(
                 payment_id=payment.id,
                 order_id=order.id,
@@ -232,11 +239,17 @@ class Authentications:
                 created_at=now,
             )
             card = SealedCard(
-                payment_id=payment.id, order_id=order.id, key_name=key_name, sealed=sealed, expires_at=deadline_at
+                payment_id=payment.id,
+                order_id=order.id,
+                key_name=key_name,
+                sealed=sealed,
+                fingerprint=fingerprint,
+                expires_at=deadline_at,
             )
-            return Decision(payment.status, (payment, pending, card))
+            return Decision(payment.status, (payment, pending, card, *saving))
 
-        return await self._acquiring.store.change((keys.page_by_hash(entry.page_hash),), decide)
+        loaded = (keys.page_by_hash(entry.page_hash), *keys_of(entry.saving))
+        return await self._acquiring.store.change(loaded, decide)
 
     async def _challenge(self, payment_id: UUID, challenge: Challenge) -> None:
         """From the look at the browser to the challenge."""
@@ -293,26 +306,35 @@ class Authentications:
         if recorded is None:
             return None
         self._tell(recorded, entry.payment_id)
+        attempted = Attempt(self._limits.fingerprint(entry.card.pan), entry.ip, terminal.id)
+        await self._limits.count(attempted, ruling.reason_code)
         return recorded.status
 
     async def _end(self, payment_id: UUID, result: Authentication | None, ruling: Ruling, terminal: Terminal) -> bool:
         """An attempt that waits ends without the acquirer: not authenticated, abandoned, lost. False: it did before."""
         stamp = self._acquiring.stamp()
 
-        def decide(found: PendingWithOrder | None, sealed: SealedCardWithOrder | None) -> Decision[Recorded | None]:
+        def decide(
+            found: PendingWithOrder | None, sealed: SealedCardWithOrder | None
+        ) -> Decision[tuple[Recorded, Attempt | None] | None]:
             payment = found.history.payments.get(payment_id) if found else None
             if found is None or payment is None or payment.status is not PaymentStatus.AUTHENTICATING:
                 return Decision(None)
             if result is not None:
                 payment = note_result(payment, result)
             recorded, writes, _ = outcome.record_unauthenticated(found.history, payment, ruling, terminal, stamp)
-            return Decision(recorded, (*writes, *end_step(found.record, sealed, stamp.at)))
+            attempted = Attempt(sealed.record.fingerprint, payment.ip, terminal.id) if sealed else None
+            return Decision((recorded, attempted), (*writes, *end_step(found.record, sealed, stamp.at)))
 
         loaded = (keys.authentication_of(payment_id), keys.sealed_card_of(payment_id))
-        recorded = await self._acquiring.store.change(loaded, decide)
-        if recorded is not None:
-            self._tell(recorded, payment_id)
-        return recorded is not None
+        ended = await self._acquiring.store.change(loaded, decide)
+        if ended is None:
+            return False
+        recorded, attempted = ended
+        self._tell(recorded, payment_id)
+        if attempted is not None:
+            await self._limits.count(attempted, ruling.reason_code)
+        return True
 
     async def _expire(self, payment_id: UUID) -> bool:
         found = await self._acquiring.store.find(keys.authentication_of(payment_id))

@@ -20,10 +20,22 @@ from tolem.domain.card import Card
 from tolem.domain.history import PageWithOrder, PendingWithOrder, SealedCardWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.order import Order, OrderStatus
-from tolem.domain.payment import Operation, OperationKind, OperationStatus, Payment, PaymentStatus, advance
+from tolem.domain.payment import (
+    OPEN_STATUSES,
+    SUCCESSFUL_STATUSES,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    Payment,
+    PaymentStatus,
+    advance,
+)
+from tolem.domain.saved_card import SavedCard
 from tolem.domain.sealed_card import SealedCard
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
+from tolem.flows.limits import Attempt, AttemptLimits
+from tolem.flows.saved_cards import SavedCards, Saving, agree, keys_of
 from tolem.ids import rrn
 from tolem.storage import keys
 from tolem.storage.store import Decision, Key, Uncertain
@@ -42,6 +54,8 @@ class Entry(NamedTuple):
     payment_id: UUID
     card_id: UUID
     stan: str
+    saving: Saving | None = None
+    """What saving the card needs, if its payer wishes it."""
 
 
 class Reserved(NamedTuple):
@@ -95,8 +109,10 @@ def end_step(
 class Authorizations:
     """Runs card attempts."""
 
-    def __init__(self, acquiring: Acquiring) -> None:
+    def __init__(self, acquiring: Acquiring, limits: AttemptLimits, cards: SavedCards) -> None:
         self._acquiring = acquiring
+        self._limits = limits
+        self._cards = cards
 
     async def attempt(self, entry: Entry, authentication: Authentication, terminal: Terminal) -> PaymentStatus | None:
         """Reserve a new payment, call, record. None: it still runs, or the page was not payable any more when it came
@@ -107,15 +123,16 @@ class Authorizations:
         prepare = self._preparing(terminal)
         at = self._acquiring.clock.now()
 
-        def decide(found: PageWithOrder | None) -> Decision[Reserved | None]:
+        def decide(found: PageWithOrder | None, known: SavedCard | None = None) -> Decision[Reserved | None]:
             if found is None or not rounds.may_attempt(found, terminal, at):
                 return Decision(None)
             order = found.history.order
-            reserved = prepare(order, note_result(build_payment(entry, order, at), authentication), at)
-            return Decision(reserved, (reserved.payment, reserved.operation))
+            payment, saving = agree(entry.saving, entry.card, build_payment(entry, order, at), order, known, at)
+            reserved = prepare(order, note_result(payment, authentication), at)
+            return Decision(reserved, (reserved.payment, reserved.operation, *saving))
 
-        page = keys.page_by_hash(entry.page_hash)
-        return await self._run((page,), decide, entry.card, authentication, terminal, PATIENCE_SECONDS)
+        loaded = (keys.page_by_hash(entry.page_hash), *keys_of(entry.saving))
+        return await self._run(loaded, decide, entry.card, authentication, terminal, PATIENCE_SECONDS)
 
     async def go_on(
         self,
@@ -183,9 +200,12 @@ class Authorizations:
                 at=operation.created_at,
                 card=card,
                 authentication=replace(authentication, eci=payment.eci),
-            )
+            ),
+            operation.asked_until,
         )
         recorded = await self._acquiring.record(operation, order.currency, terminal, answer)
+        if payment.saves_card and recorded.status not in OPEN_STATUSES:
+            await self._cards.settle_soon(payment.id, payment.rrn, is_approved=recorded.status in SUCCESSFUL_STATUSES)
         payments_total.labels(recorded.status).inc()
         log.info(
             "payment",
@@ -194,13 +214,16 @@ class Authorizations:
             status=recorded.status,
             milliseconds=round((time.perf_counter() - started) * 1000),
         )
+        if recorded.status is PaymentStatus.DECLINED and not isinstance(answer, str):
+            attempted = Attempt(self._limits.fingerprint(card.pan), payment.ip, order.terminal_id)
+            await self._limits.count(attempted, answer.reason_code)
         return recorded.status
 
     def _preparing(self, terminal: Terminal) -> Callable[[Order, Payment, datetime], Reserved]:
         """How an operation is prepared, its id and its due time chosen now."""
         acquiring = self._acquiring
         operation_id = acquiring.ids.new()
-        due_at = acquiring.clock.real_now() + acquiring.first_recovery
+        until = acquiring.claim_until()
 
         def prepare(order: Order, payment: Payment, at: datetime) -> Reserved:
             is_hold = terminal.two_stage or order.is_verification
@@ -213,7 +236,8 @@ class Authorizations:
                 amount=order.amount,
                 stan=payment.stan,
                 rrn=payment.rrn,
-                due_at=due_at,
+                due_at=until,
+                asked_until=until,
                 created_at=at,
             )
             return Reserved(order, advance(payment, PaymentStatus.AUTHORIZING, at), operation)
@@ -246,4 +270,4 @@ class Authorizations:
         if found is None or operation_id not in found.history.operations:
             raise LookupError(f"operation {operation_id} was not stored")
         history = found.history
-        return Reserved(history.order, history.payments[decided.payment.id], history.operations[operation_id])
+        return Reserved(history.order, history.payments[decided.payment.id], decided.operation)

@@ -4,7 +4,7 @@ Everything that the browser brings is checked against what the shop's server sai
 Back, reloads and second tabs all end in the same decisions here, and each sees the order's true state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -14,19 +14,23 @@ from msgspec.structs import replace
 from tolem.acquirers.base import Acquirer
 from tolem.clock import Clock
 from tolem.domain.authentication import AuthenticationStep, Browser, PendingAuthentication
-from tolem.domain.card import CardField, InvalidCard, parse_card
+from tolem.domain.card import Card, CardField, InvalidCard, parse_card
 from tolem.domain.errors import Refusal, Refused
-from tolem.domain.history import OrderHistory, PageWithOrder, TokenWithOrder
+from tolem.domain.frame import frame_ancestors, may_frame
+from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.money import InvalidAmount, parse_amount
 from tolem.domain.order import Order, OrderStatus, Page
 from tolem.domain.payment import PaymentStatus
+from tolem.domain.saved_card import SavedCard
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
 from tolem.flows.authentication import Authentications, Sale, Visitor
 from tolem.flows.authorization import Entry
 from tolem.flows.directory import Directory
+from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.flows.rounds import PAGE_LIFETIME, PAYABLE_STATES, PageState
+from tolem.flows.saved_cards import CardChoice, SavedCards, Saving
 from tolem.ids import Ids, hash_secret_address
 from tolem.notifications.guard import check_link, host_of
 from tolem.notifications.notifier import Notifier
@@ -35,6 +39,8 @@ from tolem.storage.store import Decision, Store
 from tolem.wire.pay_object import PayObject
 from tolem.wire.token import TERMINAL_ID
 
+TYPED = CardChoice()
+"""The payer types a card and keeps none."""
 VERIFICATION = "cardVerification"
 FLAGS_NOT_SPOKEN = {"isTransfer": "a card transfer", "isAFT": "account funding", "isOCT": "a payout to a card"}
 
@@ -46,13 +52,20 @@ class OpenedPage(NamedTuple):
     page: Page
     history: OrderHistory
     terminal: Terminal
+    now: datetime
+    """Business time of this look."""
+    frame_ancestors: tuple[str, ...]
+    """Who may show it in a frame, as sources of a Content-Security-Policy."""
     pending: PendingAuthentication | None = None
     """What the payer has to do at the issuer's; None: nothing, or at another opening of the page."""
+    cards: Sequence[SavedCard] = ()
+    """Saved cards that the payer may choose, where a card may be chosen at all."""
 
 
 class PageTerms(NamedTuple):
     """What the authenticator is told of a page's order; it can't change within the page's round."""
 
+    order_id: UUID
     terminal_id: UUID
     amount: int
     """Minor units."""
@@ -76,7 +89,9 @@ class Checkout:
         acquirer: Acquirer,
         acquiring: Acquiring,
         authentications: Authentications,
+        cards: SavedCards,
         notifier: Notifier,
+        limits: AttemptLimits,
         *,
         is_sandbox: bool,
     ) -> None:
@@ -87,20 +102,28 @@ class Checkout:
         self._acquirer = acquirer
         self._acquiring = acquiring
         self._authentications = authentications
+        self._cards = cards
         self._notifier = notifier
+        self._limits = limits
         self._is_sandbox = is_sandbox
         self._terms: dict[bytes, PageTerms] = {}
         """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
 
-    async def open_page(self, wish: PayObject) -> str:
-        """A pay object → the id of a new page of its order's round. Raises Refused where it contradicts the token; the
-        order keeps why."""
+    async def open_page(self, wish: PayObject, browser_language: str = "", *, frame_origin: str | None = None) -> str:
+        """A pay object → the id of a new page of its order's round. The browser's language counts where the object
+        names none. `frame_origin`: of the page that shows this one in a frame, empty where it is not known, None for a
+        page of its own. Raises Refused where the object contradicts the token, or the shop may not frame; the order
+        keeps why."""
         token_hash = hash_secret_address(wish.access_token)
         try:
-            return await self._open_page(wish, token_hash)
+            return await self._open_page(wish, token_hash, wish.language or browser_language, frame_origin)
         except Refused as refused:
             await self._note_refusal(token_hash, refused.message)
             raise
+
+    async def note_unreadable(self, access_token: str, message: str) -> None:
+        """An object that names this token can't be read: its order keeps why."""
+        await self._note_refusal(hash_secret_address(access_token), message)
 
     async def view(self, page_id: str) -> OpenedPage | None:
         """What the page shows now. None: no such page, or not any more."""
@@ -116,14 +139,18 @@ class Checkout:
             if len(self._terms) >= TERMS_MAX:
                 self._terms.clear()
             language = found.record.language or order.language
-            self._terms[found.record.hash] = PageTerms(order.terminal_id, order.amount, order.currency, language)
+            self._terms[found.record.hash] = PageTerms(
+                order.id, order.terminal_id, order.amount, order.currency, language
+            )
         terminal = await self._directory.get_terminal(order.terminal_id)
+        framers = self._framers(terminal) if found.record.frame_origin else ()
         if state is not PageState.CHALLENGE:
-            return OpenedPage(state, found.record, found.history, terminal)
+            cards = await self._cards.list_payable(order, terminal) if state in PAYABLE_STATES else ()
+            return OpenedPage(state, found.record, found.history, terminal, now, framers, None, cards)
         pending = await self._authentications.find(found.record.hash, found.history)
         if pending is not None and pending.step is AuthenticationStep.DEVICE:
             state = PageState.CHECKING  # there is nothing yet that the payer could do
-        return OpenedPage(state, found.record, found.history, terminal, pending)
+        return OpenedPage(state, found.record, found.history, terminal, now, framers, pending)
 
     async def look(self, page_id: str, patience_seconds: float) -> OpenedPage | None:
         """The same, after a look whether the payer's challenge has come to an end: then the payment goes on, and this
@@ -134,14 +161,55 @@ class Checkout:
         await self._authentications.resume(page_id, opened.pending, opened.terminal, patience_seconds)
         return await self.view(page_id)
 
+    async def speak(self, page_id: str, language: str) -> None:
+        """The payer chose `ru`, `kk` or `en` for this page, whatever the shop asked for."""
+
+        def decide(found: PageWithOrder | None) -> Decision[None]:
+            if found is None or found.record.language == language:
+                return Decision(None)
+            return Decision(None, (replace(found.record, language=language),))
+
+        await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
+
+    async def extend(self, page_id: str) -> None:
+        """The payer asks for more time to type; given once in a round."""
+        opened = await self.view(page_id)
+        if opened is None:
+            return
+        terminal, stamp = opened.terminal, self._acquiring.stamp()
+
+        def decide(found: PageWithOrder | None) -> Decision[None]:
+            if found is None or not rounds.is_payable(found, stamp.at):
+                return Decision(None)
+            order = found.history.order
+            if not rounds.can_extend(order, terminal, stamp.at):
+                return Decision(None)
+            detail = f"by {terminal.extension_minutes} minutes, as the payer asked"
+            event = Event(
+                id=stamp.event_id,
+                order_id=order.id,
+                payment_id=None,
+                kind="round_extended",
+                detail=detail,
+                at=stamp.at,
+            )
+            return Decision(None, (rounds.extend(order, terminal, stamp.at), event))
+
+        await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
+
     async def pay(
-        self, page_id: str, typed: Mapping[CardField, str], browser: Browser, return_base: str
+        self,
+        page_id: str,
+        typed: Mapping[CardField, str],
+        browser: Browser,
+        return_base: str,
+        choice: CardChoice = TYPED,
     ) -> PaymentStatus | None:
         """One card attempt: authenticate, reserve, call, record. None: the page is not payable now, it shows why.
 
         Returns once the outcome is recorded or a few seconds have passed; the payment goes on either way. Or it waits
         for its payer: then the page shows what for, and the issuer sends the browser back to `return_base` and a nonce.
-        Raises InvalidCard with what the payer should mend.
+        Raises InvalidCard with what the payer should mend, Limited if the payer has to wait before any attempt.
         """
         page_hash = hash_secret_address(page_id)
         if page_hash not in self._terms:
@@ -150,24 +218,36 @@ class Checkout:
         if terms is None:
             return None
         now = self._clock.now()
-        card = parse_card(*(typed.get(field, "") for field in CardField))
+        terminal = await self._directory.get_terminal(terms.terminal_id)
+        ids = self._ids
+        if choice == TYPED:
+            card, saving = parse_card(*(typed.get(field, "") for field in CardField)), None
+        else:
+            card, saving = await self._card_of_choice(page_hash, choice, typed, terminal)
         if problem := self._acquirer.check(card, now.date()):
             raise InvalidCard(dict((problem,)))
-        ids = self._ids
-        entry = Entry(page_hash, card, browser.ip, ids.new(), ids.card(), ids.stan())
-        terminal = await self._directory.get_terminal(terms.terminal_id)
+        card_id = choice.card_id or ids.card()
+        entry = Entry(page_hash, card, browser.ip, ids.new(), card_id, ids.stan(), saving)
         sale = Sale(terminal, terms.amount, terms.currency, terms.language)
-        return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
+        attempt = Attempt(self._limits.fingerprint(card.pan), browser.ip, terminal.id)
+        async with self._limits.admit(attempt, terms.order_id):
+            return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
 
-    async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> bool:
-        """The issuer has sent a page's browser back to a nonce: the payment is woken. False: the page's last attempt
+    async def remove_card(self, page_id: str, card_id: UUID) -> None:
+        """The payer removes a saved card of theirs. Raises Refused(NOT_FOUND), for a foreign card too."""
+        opened = await self.view(page_id)
+        if opened is None or all(card.id != card_id for card in opened.cards):
+            raise Refused(Refusal.NOT_FOUND, "there is no such saved card", "cardId")
+        await self._cards.remove(card_id, opened.terminal.merchant_id, opened.history.order.customer)
+
+    async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> OpenedPage | None:
+        """The issuer has sent a page's browser back to a nonce: the payment is woken. None: the page's last attempt
         has another nonce, or its time is over."""
         opened = await self.view(page_id)
         payment = opened.history.last_payment() if opened else None
         if payment is None or not await self._authentications.is_nonce_of(payment.id, nonce):
-            return False
-        await self.look(page_id, patience_seconds)
-        return True
+            return None
+        return await self.look(page_id, patience_seconds)
 
     async def identify(self, page_id: str, browser: Browser, return_base: str, *, is_done: bool) -> None:
         """The issuer has looked at the payer's browser, or did not come to it in time: the attempt goes on."""
@@ -205,7 +285,20 @@ class Checkout:
         if end is not None and end.message is not None:
             self._notifier.send(end.message)
 
-    async def _open_page(self, wish: PayObject, token_hash: bytes) -> str:
+    async def _card_of_choice(
+        self, page_hash: bytes, choice: CardChoice, typed: Mapping[CardField, str], terminal: Terminal
+    ) -> tuple[Card, Saving | None]:
+        """The card that pays where the payer has chosen a saved one, or to save the one that is typed."""
+        found = await self._store.find(keys.page_by_hash(page_hash))
+        if found is None:
+            raise LookupError("a page that was shown is not stored")
+        order = found.history.order
+        if choice.card_id is not None:
+            return await self._cards.open(choice.card_id, typed.get(CardField.CVC, ""), order, terminal), None
+        card = parse_card(*(typed.get(field, "") for field in CardField))
+        return card, await self._cards.begin(card, order, terminal)
+
+    async def _open_page(self, wish: PayObject, token_hash: bytes, language: str, frame_origin: str | None) -> str:
         for flag, service in FLAGS_NOT_SPOKEN.items():
             if flag in wish.flags:
                 raise Refused(Refusal.NOT_AVAILABLE, f"{service} is not available here", field=flag)
@@ -222,11 +315,14 @@ class Checkout:
             history = _check_token(found, now)
             order = history.order
             _check_agreement(order, wish)
+            if frame_origin is not None:
+                self._check_frame(frame_origin, terminal)
             page = Page(
                 hash=page_hash,
                 order_id=order.id,
                 round_id=order.round_id,
-                language=wish.language,
+                language=language,
+                frame_origin=frame_origin or "",
                 expires_at=now + PAGE_LIFETIME,
             )
             if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now) or history.open_payment():
@@ -289,10 +385,30 @@ class Checkout:
             name=wish.name,
             data=wish.data,
             payment_type=wish.payment_type,
+            offers_saving=wish.card_save,
             page_refusal="",
             page_refused_at=None,
             updated_at=now,
         )
+
+    def _framers(self, terminal: Terminal) -> tuple[str, ...]:
+        return frame_ancestors(terminal.frame_hosts, is_sandbox=self._is_sandbox)
+
+    def _check_frame(self, origin: str, terminal: Terminal) -> None:
+        if not origin:
+            raise Refused(
+                Refusal.FRAME_NOT_ALLOWED,
+                "origin: nothing says which page shows this one in a frame. Open it with halyk.showPaymentWidget() of"
+                " our payment-api.js, or let your page's Referrer-Policy tell its origin",
+                "origin",
+            )
+        if not may_frame(origin, terminal.frame_hosts, is_sandbox=self._is_sandbox):
+            raise Refused(
+                Refusal.FRAME_NOT_ALLOWED,
+                f"origin: a page of {origin[:300]!r} may not show this one in a frame. Add its host to the terminal:"
+                f" tolem terminal set {terminal.id} --frame-host HOST[:PORT] (https, but in a sandbox)",
+                "origin",
+            )
 
     def _check_page_link(self, field: str, link: str, terminal: Terminal) -> None:
         if not link:
@@ -333,6 +449,8 @@ def _check_agreement(order: Order, wish: PayObject) -> None:
         raise _differs("terminal", wish.terminal_id, str(order.terminal_id))
     if wish.currency and wish.currency.upper() != order.currency:
         raise _differs("currency", wish.currency, order.currency)
+    if order.customer and wish.account_id and wish.account_id != order.account_id:
+        raise _differs("accountId", wish.account_id, "another account")
     if wish.amount:
         try:
             amount = parse_amount(wish.amount, order.currency)

@@ -7,6 +7,7 @@ import time
 from typing import Generic, TypeVar
 from uuid import UUID
 
+from tolem.domain.appearance import Logo
 from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.storage import keys
@@ -15,6 +16,8 @@ from tolem.storage.store import Store
 FRESH_SECONDS = 1.0
 ENTRIES_MAX = 10_000
 """Past this the memory is emptied: unknown names come from outside."""
+LOGOS_MAX = 100
+"""Of at most 32 KB each."""
 
 N = TypeVar("N")
 R = TypeVar("R")
@@ -43,6 +46,7 @@ class Directory:
         self._merchants = _Memory[str, Merchant]()
         self._terminals = _Memory[UUID, Terminal]()
         self._webhook_secrets = _Memory[UUID, WebhookSecrets]()
+        self._logos: dict[str, Logo] = {}
 
     async def find_merchant(self, client_id: str) -> Merchant | None:
         """The merchant that authenticates as `client_id`."""
@@ -59,6 +63,15 @@ class Directory:
             return terminal
         found = await self._store.find(keys.terminal_by_id(terminal_id))
         return self._terminals.keep(terminal_id, found)
+
+    async def find_logo(self, name: str) -> Logo | None:
+        """A terminal's logo; it never changes, so it is read once."""
+        logo = self._logos.get(name) or await self._store.find(keys.logo_by_name(name))
+        if logo is not None:
+            if len(self._logos) >= LOGOS_MAX:
+                self._logos.clear()
+            self._logos[name] = logo
+        return logo
 
     async def get_terminal(self, terminal_id: UUID) -> Terminal:
         """The terminal of an order that is stored. Raises LookupError if it is gone, which is our fault."""

@@ -1,10 +1,11 @@
 """Looking at orders and messages: why an order is unpaid, what was sent, and what shops answered. Reads only.
 
 Called by the command line, the merchant API and the sandbox's page. A caller that may see some terminals only names
-them; what belongs to others is told like what does not exist.
+them; what belongs to others is told like what does not exist. What a shop answered is told without the order's
+secret_hash, which it may have repeated.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,11 +17,13 @@ from tolem.domain.history import OrderHistory
 from tolem.domain.message import Attempt, Message, MessageState
 from tolem.domain.order import Order
 from tolem.domain.order_story import tell_story
+from tolem.domain.secrecy import hide_in_attempt
 from tolem.domain.story import Delivery, Line, Story, Trace
 from tolem.flows.directory import Directory
 from tolem.storage import inspection, keys
 from tolem.storage.inspection import NEWEST, MessagePage, Wanted
 from tolem.storage.store import Store
+from tolem.wire.post_link import read_secret_hash
 from tolem.wire.reasons import reason_text
 
 PAGE_MAX = 200
@@ -71,7 +74,12 @@ class Inspection:
         found = await inspection.list_orders_of_invoice(self._store, invoice_id)
         orders = [order for order in found if terminals is None or order.terminal_id in terminals]
         if not orders:
-            raise Refused(Refusal.NOT_FOUND, f"there is no order {invoice_id[:64]!r}", "invoice")
+            raise Refused(
+                Refusal.NOT_FOUND,
+                f"there is no order {invoice_id[:64]!r}: no token was issued for this invoice. If the shop asked for"
+                " one, the answer said why it was refused; the gateway's log has it, too: look for token_refused",
+                "invoice",
+            )
         if len(orders) > 1:
             known = ", ".join(sorted(str(order.terminal_id) for order in orders))
             raise Refused(
@@ -94,7 +102,8 @@ class Inspection:
         if found is None or not (terminals is None or found.record.terminal_id in terminals):
             raise Refused(Refusal.NOT_FOUND, f"there is no message {message_id}", "id")
         message, order = found.record, found.history.order
-        delivery = Delivery(message, tuple(await inspection.list_attempts(self._store, message_id)))
+        attempts = await inspection.list_attempts(self._store, message_id)
+        delivery = _deliveries(order, (message,), attempts)[0]
         siblings = tuple(found.history.messages.values())
         events = await inspection.list_events(self._store, order.id)
         return InspectedMessage(
@@ -161,7 +170,8 @@ class Inspection:
         for order in recent.orders:
             payments, operations, events, messages = (by_order[name].get(order.id, ()) for name in _PARTS)
             terminal = await self._directory.get_terminal(order.terminal_id)
-            deliveries = tuple(Delivery(message, attempts.get(message.id, ())) for message in messages)
+            tried = (attempt for message in messages for attempt in attempts.get(message.id, ()))
+            deliveries = _deliveries(order, messages, tried)
             trace = Trace(order, payments, operations, events, deliveries, terminal.attempts_max)
             watched.append(_watch(trace, terminal.name, now))
         return sorted(watched, key=lambda one: (one.touched_at, one.trace.order.id), reverse=True)
@@ -184,15 +194,25 @@ class Inspection:
             payments=tuple(sorted(history.payments.values(), key=lambda one: one.id)),
             operations=tuple(sorted(history.operations.values(), key=lambda one: one.id)),
             events=tuple(await inspection.list_events(self._store, order.id)),
-            deliveries=tuple(
-                Delivery(message, tuple(one for one in attempts if one.message_id == message.id))
-                for message in messages
-            ),
+            deliveries=_deliveries(order, messages, attempts),
             attempts_max=terminal.attempts_max,
         )
 
 
 _PARTS = ("payments", "operations", "events", "messages")
+
+
+def list_secrets(order: Order, messages: Iterable[Message]) -> tuple[str, ...]:
+    """What must not be shown of an order: its secret_hash, and those that a newer token has replaced."""
+    secrets = (order.secret_hash, *(read_secret_hash(message.body) for message in messages))
+    return tuple({secret: None for secret in secrets if secret})
+
+
+def _deliveries(order: Order, messages: Sequence[Message], attempts: Iterable[Attempt]) -> tuple[Delivery, ...]:
+    """An order's messages with their tries, in which no answer repeats a secret."""
+    secrets = list_secrets(order, messages)
+    tries = _group((hide_in_attempt(attempt, secrets) for attempt in attempts), "message_id")
+    return tuple(Delivery(message, tries.get(message.id, ())) for message in messages)
 
 
 def _group(records: Iterable[Any], name: str) -> dict[UUID, tuple[Any, ...]]:

@@ -42,8 +42,8 @@ class Draft(NamedTuple):
     id: UUID
     stan: str
     at: datetime
-    due_at: datetime
-    """Real time."""
+    until: datetime
+    """Real time: `Operation.asked_until`, and when recovery may take it up."""
 
 
 def find_repeated(history: OrderHistory, payment: Payment, request: MoneyRequest, at: datetime) -> Operation | None:
@@ -70,6 +70,18 @@ def find_repeated(history: OrderHistory, payment: Payment, request: MoneyRequest
         if is_approved and _asks_for(request, amount, operation) and _may_be_untold(operation, at):
             return operation
     return None
+
+
+def is_untold(operation: Operation) -> bool:
+    """Its caller may not have been told the result, and nobody was told "in progress": one telling ends the doubt. Who
+    was told "in progress" may be several, who repeat for a day (docs/protocol.md §7)."""
+    return operation.doubted_at is not None and operation.doubted_at == operation.created_at
+
+
+def may_be_being_told(operation: Operation, at: datetime, duration: timedelta) -> bool:
+    """It ended less than that long ago, and its caller may be reading the result now."""
+    ended_at = operation.finished_at
+    return is_untold(operation) and ended_at is not None and at - ended_at < duration
 
 
 def check(payment: Payment, request: MoneyRequest, at: datetime) -> int:
@@ -99,7 +111,7 @@ def check_release(history: OrderHistory, payment: Payment, at: datetime) -> None
         raise _busy(open_operation)
     if payment.status is not PaymentStatus.AUTHORIZED:
         raise Refused(Refusal.WRONG_STATE, f"the payment is {payment.status}")
-    if payment.hold_expires_at is None or at < payment.hold_expires_at:
+    if payment.release_at is None or at < payment.release_at:
         raise Refused(Refusal.WRONG_STATE, "the hold is not to be released yet")
 
 
@@ -118,7 +130,8 @@ def prepare(
         rrn=rrn(draft.at, draft.stan),
         original_id=_original(history, payment).id,
         is_whole=amount == _rest(payment, kind),
-        due_at=draft.due_at,
+        due_at=draft.until,
+        asked_until=draft.until,
         created_at=draft.at,
         **details,
     )

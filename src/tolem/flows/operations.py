@@ -2,7 +2,8 @@
 
 At most one such operation of a payment is open. A caller that repeats itself joins what is there instead of moving
 money again: by its Idempotency-Key, by the refund's own key, by the open operation that it repeats, or, for a day, by
-an approved one whose result it was not told. Until its caller is about to be told, every operation counts as untold.
+an approved one whose result it was not told. Until its caller has been told, every operation without a key counts as
+untold.
 """
 
 import asyncio
@@ -33,11 +34,13 @@ from tolem.telemetry import log, operations_total
 
 __all__ = ["MoneyRequest", "MoneyResult", "Operations"]
 
-KEY_LIFETIME = timedelta(days=7)
 SHOP = "shop"
 """`Operation.cause` of what a shop asked for."""
 JOIN_SECONDS = 0.1
 """Gap between two looks at an operation that another caller, or another process, is running."""
+TELLING = timedelta(seconds=1)
+"""So long after an operation's end a repeat waits for its first caller to be told: what comes then is no repeat."""
+TELLING_GAP_SECONDS = 0.02
 
 
 class MoneyResult(NamedTuple):
@@ -48,6 +51,12 @@ class MoneyResult(NamedTuple):
     is_approved: bool = False
     reason_code: int = 0
     external_id: str = ""
+    untold: Operation | None = None
+    """To be noted by `Operations.note_told` once the caller has this; None: nothing is to be noted."""
+
+
+class _BeingTold(Exception):
+    """The operation that a call would repeat has ended just now: its own caller may be told at this moment."""
 
 
 class _Taken(NamedTuple):
@@ -71,12 +80,10 @@ class Operations:
         self._directory = directory
         self._access = access
 
-    async def move(
-        self, bearer: Bearer, request: MoneyRequest, is_heard: Callable[[], bool] = lambda: True
-    ) -> MoneyResult:
+    async def move(self, bearer: Bearer, request: MoneyRequest) -> MoneyResult:
         """Captures, voids or refunds. Raises Refused or Overloaded: nothing has changed and nothing was asked then.
 
-        `is_heard`: asked when the result is there; False: its caller has gone away and will not be told.
+        Whoever has given the result to its caller then says so with `note_told`.
         """
         acquiring = self._acquiring
         order_id = await queries.find_order_id(acquiring.store, request.payment_id)
@@ -85,7 +92,13 @@ class Operations:
             raise Refused(Refusal.NOT_FOUND, "there is no such payment", "id")
         terminal = await self._access.check_money(bearer, history)
         client_id = bearer.merchant.client_id
-        return await acquiring.finish(self._move(history.order.id, terminal, request, client_id, is_heard))
+        return await acquiring.finish(self._move(history.order.id, terminal, request, client_id))
+
+    async def note_told(self, result: MoneyResult) -> None:
+        """The result has been sent to its caller, so another call without a key is no repeat of it any more, unless
+        somebody was told "in progress". If this is lost, a repeat within a day gets the result, and moves nothing."""
+        if result.untold is not None:
+            await self._acquiring.finish(self._set_doubt(result.untold, None))
 
     async def release_hold(self, order_id: UUID, payment_id: UUID) -> MoneyResult:
         """Voids a hold that has expired; nobody asked for it, so it repeats nothing. Raises Refused if it is not due,
@@ -104,16 +117,22 @@ class Operations:
             )
             return Decision(_Taken(operation, payment.currency, True), (operation,))
 
-        return await self._run(order_id, terminal, draft, (keys.order_by_id(order_id),), decide, lambda: True)
+        return await self._run(order_id, terminal, draft, (keys.order_by_id(order_id),), decide)
 
-    async def _move(
-        self,
-        order_id: UUID,
-        terminal: Terminal,
-        request: MoneyRequest,
-        client_id: str,
-        is_heard: Callable[[], bool],
+    async def _move(self, order_id: UUID, terminal: Terminal, request: MoneyRequest, client_id: str) -> MoneyResult:
+        loop = asyncio.get_running_loop()
+        patient_until = loop.time() + TELLING.total_seconds()
+        while True:
+            try:
+                is_patient = loop.time() < patient_until
+                return await self._try(order_id, terminal, request, client_id, is_patient=is_patient)
+            except _BeingTold:
+                await asyncio.sleep(TELLING_GAP_SECONDS)
+
+    async def _try(
+        self, order_id: UUID, terminal: Terminal, request: MoneyRequest, client_id: str, *, is_patient: bool
     ) -> MoneyResult:
+        """As `move`. Raises _BeingTold only if it `is_patient`."""
         draft = self._draft()
         is_keyed = bool(request.idempotency_key)
         content_hash = hashlib.sha256(request.content).digest()
@@ -131,7 +150,6 @@ class Operations:
                 order_id=order_id,
                 operation_id=operation.id,
                 content_hash=content_hash,
-                expires_at=draft.at + KEY_LIFETIME,
             )
             return (request_key,)
 
@@ -145,6 +163,8 @@ class Operations:
                 return Decision(_Taken(history.operations[known.record.operation_id], payment.currency, False))
             same = movements.find_repeated(history, payment, request, draft.at)
             if same is not None:
+                if is_patient and movements.may_be_being_told(same, draft.at, TELLING):
+                    raise _BeingTold
                 return Decision(_Taken(same, payment.currency, False), remember(same))
             amount = movements.check(payment, request, draft.at)
             operation = movements.prepare(
@@ -161,7 +181,7 @@ class Operations:
             )
             return Decision(_Taken(operation, payment.currency, True), (operation, *remember(operation)))
 
-        return await self._run(order_id, terminal, draft, named, decide, is_heard)
+        return await self._run(order_id, terminal, draft, named, decide)
 
     async def _run(
         self,
@@ -170,9 +190,9 @@ class Operations:
         draft: Draft,
         named: Sequence[Key[Any]],
         decide: _Decide,
-        is_heard: Callable[[], bool],
     ) -> MoneyResult:
-        """Reserve, call and record, or wait for whoever does. Raises Refused or Overloaded as long as nothing is
+        """Reserve, call and record, or wait for whoever does. Raises what `decide` raises, or Overloaded, as long as
+        nothing is
         reserved; afterwards whatever fails is answered with "in progress"."""
         acquiring, started = self._acquiring, time.perf_counter()
         taken = await self._reserve(order_id, draft, named, decide)
@@ -180,7 +200,7 @@ class Operations:
             return MoneyResult(is_settled=False)
         operation = taken.operation
         try:
-            result = await (self._perform(taken, terminal, is_heard) if taken.is_new else self._wait(operation))
+            result = await (self._perform(taken, terminal) if taken.is_new else self._wait(operation))
         except Exception as error:
             log.error("operation_interrupted", operation=str(operation.id), kind=operation.kind, exc_info=error)
             result = MoneyResult(is_settled=False, external_id=operation.external_id)
@@ -210,7 +230,7 @@ class Operations:
                 raise LookupError(f"order {order_id} is not stored")
             stored = history.operations.get(draft.id)
             if stored is not None:
-                is_new = stored.status is OperationStatus.PREPARED  # otherwise recovery was faster
+                is_new = stored.asked_until == draft.until  # otherwise recovery was faster
                 return Decision(_Taken(stored, history.payments[stored.payment_id].currency, is_new))
             return decide(history, *others)
 
@@ -222,21 +242,18 @@ class Operations:
             # The lost commit held the order's lock until it ended. Whoever has the lock sees what became of it: the
             # operation is found by its id, or it never comes and is reserved now.
             return await store.change(named, decide_once)
-        except Refused:
+        except (Refused, _BeingTold):
             raise
         except Exception as error:
             log.error("reservation_unknown", operation=str(draft.id), exc_info=error)
             return None
 
-    async def _perform(self, taken: _Taken, terminal: Terminal, is_heard: Callable[[], bool]) -> MoneyResult:
-        """The exchange, its outcome as it is stored, and that the caller is told."""
+    async def _perform(self, taken: _Taken, terminal: Terminal) -> MoneyResult:
+        """The exchange, and its outcome as it is stored."""
         operation, currency, _ = taken
-        answer = await self._acquiring.exchange(money_request(operation, terminal, currency))
+        answer = await self._acquiring.exchange(money_request(operation, terminal, currency), operation.asked_until)
         await self._acquiring.record(operation, currency, terminal, answer)
-        result = await self._look(operation)
-        if result.is_settled and operation.doubted_at is not None and is_heard():
-            await self._set_doubt(operation, None)
-        return result
+        return await self._look(operation)
 
     async def _wait(self, operation: Operation) -> MoneyResult:
         """The result of another call's operation, or that it is not there in time."""
@@ -256,11 +273,13 @@ class Operations:
         now = history.operations[operation.id]
         if now.status in OPEN_OPERATIONS:
             return MoneyResult(is_settled=False, external_id=now.external_id)
-        return MoneyResult(True, now.status is OperationStatus.APPROVED, now.reason_code, now.external_id)
+        is_approved = now.status is OperationStatus.APPROVED
+        untold = now if is_approved and movements.is_untold(now) else None
+        return MoneyResult(True, is_approved, now.reason_code, now.external_id, untold)
 
     async def _set_doubt(self, operation: Operation, doubted_at: datetime | None) -> None:
-        """Notes that a caller was told "in progress", or (None) that the one who reserved it learns the result, unless
-        somebody else was told "in progress" meanwhile."""
+        """Notes that a caller was told "in progress", or (None) that one has been told the result, unless somebody was
+        told "in progress" meanwhile."""
 
         def decide(history: OrderHistory | None) -> Decision[None]:
             now = history.operations[operation.id] if history else None
@@ -275,5 +294,4 @@ class Operations:
 
     def _draft(self) -> Draft:
         acquiring = self._acquiring
-        due_at = acquiring.clock.real_now() + acquiring.first_recovery
-        return Draft(acquiring.ids.new(), acquiring.ids.stan(), acquiring.clock.now(), due_at)
+        return Draft(acquiring.ids.new(), acquiring.ids.stan(), acquiring.clock.now(), acquiring.claim_until())

@@ -15,7 +15,7 @@ from tolem.acquirers.base import AcquirerAnswer, Verdict
 from tolem.domain.authentication import Ruling
 from tolem.domain.history import Event, OrderHistory
 from tolem.domain.merchant import Terminal
-from tolem.domain.message import Message, MessageKind
+from tolem.domain.message import Message
 from tolem.domain.order import Order, OrderStatus
 from tolem.domain.payment import (
     CARD_KINDS,
@@ -38,6 +38,8 @@ REASON_NO_ANSWER = 458
 """The acquirer did not answer and confirmed later that nothing is taken."""
 HOLD_EXPIRED = "hold expired"
 """`Operation.cause` of a void that nobody asked for."""
+NOTHING_HELD = {"hold_expires_at": None, "release_at": None}
+RELEASE_GAP = timedelta(days=1)
 GAP_MAX = timedelta(minutes=1)
 GIVEN_UP_GAP = timedelta(minutes=15)
 
@@ -80,32 +82,35 @@ def record_answer(
         operation = replace(operation, doubted_at=stamp.at)
     payment = history.payments[operation.payment_id]
     if operation.status not in OPEN_OPERATIONS:
-        return _record_late(operation, payment, answer, stamp)
+        return _open_again(operation, payment, answer, stamp)
     if operation.kind in CARD_KINDS:
         return _record_attempt(history, operation, payment, answer, terminal, stamp)
     if answer.verdict is Verdict.DECLINED:
         settled = _settle(operation, OperationStatus.DECLINED, stamp.at, answer.reason_code)
         event = _event(payment, f"{operation.kind}_declined", f"with {answer.reason_code}", stamp)
-        kept = _keep_hold_due(payment, operation, stamp)
+        kept = _release_again(payment, operation, stamp)
         return Decision(Recorded(payment.status), (settled, event, *kept))
+    if not _has_room(payment, operation):
+        return Decision(Recorded(payment.status, must_reverse=True))
     settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
     moved = _move_totals(payment, operation, stamp)
-    message = rounds.tell_operation(
-        history, moved, MessageKind(operation.kind.value), operation.amount, terminal, stamp
-    )
+    message = rounds.tell_operation(history, moved, operation, terminal, stamp)
     event = _event(moved, f"{operation.kind}_approved", operation.cause, stamp)
     return Decision(Recorded(moved.status, message), (moved, settled, event, *([message] if message else ())))
 
 
 def record_unknown(
-    history: OrderHistory, operation_id: UUID, due_at: datetime, cause: str, stamp: Stamp
+    history: OrderHistory, asked: Operation, due_at: datetime, cause: str, stamp: Stamp
 ) -> Decision[Recorded]:
-    """No certain answer came: the operation is unknown, and recovery takes it up at `due_at` (real time)."""
-    operation = history.operations[operation_id]
+    """No certain answer came: the operation is unknown, and recovery takes it up at `due_at` (real time), unless it has
+    already. `asked`: the operation as it was when the acquirer was asked."""
+    operation = history.operations[asked.id]
     payment = history.payments[operation.payment_id]
     if operation.status is not OperationStatus.PREPARED:
         return Decision(Recorded(payment.status))
-    waiting = replace(operation, status=OperationStatus.UNKNOWN, due_at=due_at, doubted_at=stamp.at)
+    waiting = replace(operation, status=OperationStatus.UNKNOWN, doubted_at=stamp.at)
+    if _is_held_by(operation, asked):
+        waiting = replace(waiting, due_at=due_at, asked_until=None)
     event = _event(payment, "outcome_unknown", f"{operation.kind}: {cause}", stamp)
     if operation.kind not in CARD_KINDS:
         return Decision(Recorded(payment.status), (waiting, event))
@@ -113,21 +118,33 @@ def record_unknown(
     return Decision(Recorded(unknown.status), (unknown, waiting, event))
 
 
+def ask_again(history: OrderHistory, asked: Operation, until: datetime) -> Decision[Operation | None]:
+    """Before another exchange about an open operation: the operation, taken up until then. None: it has been settled
+    meanwhile, or taken up by somebody else. `asked`: as it was when it was taken up."""
+    operation = history.operations[asked.id]
+    if operation.status not in OPEN_OPERATIONS or not _is_held_by(operation, asked):
+        return Decision(None)
+    held = replace(operation, due_at=until, asked_until=until)
+    return Decision(held, (held,))
+
+
 def postpone(
-    history: OrderHistory, operation_id: UUID, due_at: datetime, *, give_up: bool, stamp: Stamp
+    history: OrderHistory, asked: Operation, due_at: datetime, stamp: Stamp, *, given_up: str
 ) -> Decision[bool]:
-    """A recovery step led nowhere: the next one is at `due_at`. `give_up`: from now on somebody has to look, too.
+    """A recovery step led nowhere: the next one is at `due_at`. `given_up`: why somebody has to look, too; empty: not
+    yet. `asked`: as it was when the step took it up; what others have taken up or opened again meanwhile is theirs.
 
     True: given up just now.
     """
-    operation = history.operations[operation_id]
-    if operation.status not in OPEN_OPERATIONS:
+    operation = history.operations[asked.id]
+    if operation.status not in OPEN_OPERATIONS or not _is_held_by(operation, asked):
         return Decision(False)
-    if not give_up or operation.alerted_at is not None:
-        return Decision(False, (replace(operation, due_at=due_at),))
+    waiting = replace(operation, due_at=due_at, asked_until=None)
+    if not given_up or operation.alerted_at is not None:
+        return Decision(False, (waiting,))
     payment = history.payments[operation.payment_id]
-    event = _event(payment, "recovery_gave_up", f"{operation.kind} after {operation.tries} tries", stamp)
-    return Decision(True, (replace(operation, due_at=due_at, alerted_at=stamp.at), event))
+    event = _event(payment, "recovery_gave_up", f"{operation.kind} {given_up}", stamp)
+    return Decision(True, (replace(waiting, alerted_at=stamp.at), event))
 
 
 def find_reversal(history: OrderHistory, operation_id: UUID) -> Operation | None:
@@ -139,18 +156,16 @@ def find_reversal(history: OrderHistory, operation_id: UUID) -> Operation | None
 
 
 def prepare_reversal(
-    history: OrderHistory, operation_id: UUID, reversal_id: UUID, stan: str, stamp: Stamp
-) -> Decision[Operation | None]:
-    """The reversal of an open authorize or purchase, committed before it is sent: the one that exists, or a new one.
-
-    None: the operation has been settled meanwhile and must not be reversed.
-    """
-    operation = history.operations[operation_id]
-    if operation.status not in OPEN_OPERATIONS or operation.kind not in CARD_KINDS:
+    history: OrderHistory, asked: Operation, until: datetime, reversal_id: UUID, stan: str, stamp: Stamp
+) -> Decision[tuple[Operation, Operation] | None]:
+    """An open authorize or purchase, taken up until then, and its reversal, committed before it is sent: the one that
+    exists, or a new one. None as in `ask_again`: it must not be reversed."""
+    operation, taken_up = ask_again(history, asked, until)[:2]
+    if operation is None:
         return Decision(None)
-    prepared = find_reversal(history, operation_id)
+    prepared = find_reversal(history, operation.id)
     if prepared is not None:
-        return Decision(prepared)
+        return Decision((operation, prepared), taken_up)
     reversal = Operation(
         id=reversal_id,
         order_id=operation.order_id,
@@ -164,7 +179,7 @@ def prepare_reversal(
         due_at=None,  # driven by its original, which stays open until it is confirmed
         created_at=stamp.at,
     )
-    return Decision(reversal, (reversal,))
+    return Decision((operation, reversal), (*taken_up, reversal))
 
 
 def record_reversal(
@@ -203,17 +218,38 @@ def record_unauthenticated(
     return _after_failure(history, None, ended, terminal, stamp, f"not authenticated: {ruling.reason_code}")
 
 
-def _record_late(operation: Operation, payment: Payment, answer: AcquirerAnswer, stamp: Stamp) -> Decision[Recorded]:
+def _open_again(operation: Operation, payment: Payment, answer: AcquirerAnswer, stamp: Stamp) -> Decision[Recorded]:
     """An answer about a settled operation changes nothing, unless the acquirer approved what was settled as not
-    happened, say by a person's word. An authorize or purchase is opened again then, to be reversed: its shop was told,
-    or its payer saw, that nothing is taken. The others are for people."""
+    happened, say by a person's word. It is opened again then, and recovery finds out: an authorize or purchase is
+    reversed, since its shop was told, or its payer saw, that nothing is taken. A capture, void or refund counts if the
+    acquirer says it again and the payment has room for it; otherwise it is for people."""
     if answer.verdict is not Verdict.APPROVED or operation.status is OperationStatus.APPROVED:
         return Decision(Recorded(payment.status))
     event = _event(payment, "late_approval", f"{operation.kind} was settled as {operation.status}", stamp)
-    if operation.kind not in CARD_KINDS:
-        return Decision(Recorded(payment.status, is_contradicted=True), (event,))
-    opened = replace(operation, status=OperationStatus.UNKNOWN, due_at=stamp.real_at, alerted_at=None, finished_at=None)
-    return Decision(Recorded(payment.status, must_reverse=True, is_contradicted=True), (opened, event))
+    opened = replace(
+        operation,
+        status=OperationStatus.UNKNOWN,
+        tries=0,
+        due_at=stamp.real_at,
+        asked_until=None,
+        doubted_at=stamp.at,
+        alerted_at=None,
+    )
+    must_reverse = operation.kind in CARD_KINDS
+    return Decision(Recorded(payment.status, must_reverse=must_reverse, is_contradicted=True), (opened, event))
+
+
+def _is_held_by(operation: Operation, asked: Operation) -> bool:
+    """Nobody else has taken it up since, nor opened it again."""
+    return operation.asked_until == asked.asked_until
+
+
+def _has_room(payment: Payment, operation: Operation) -> bool:
+    """A capture, void or refund can be booked. Not if it was opened again, and others have moved the money since."""
+    if operation.kind is OperationKind.REFUND:
+        is_captured = payment.status is PaymentStatus.CAPTURED
+        return is_captured and payment.refunded + operation.amount <= payment.captured
+    return payment.status is PaymentStatus.AUTHORIZED
 
 
 def _record_attempt(
@@ -242,6 +278,7 @@ def _record_attempt(
     settled = _settle(operation, OperationStatus.APPROVED, stamp.at, 0)
     is_purchase = operation.kind is OperationKind.PURCHASE
     is_held = not is_purchase and answer.amount > 0
+    expires_at = stamp.at + timedelta(days=terminal.hold_days) if is_held else None
     approved = advance(
         payment,
         PaymentStatus.CAPTURED if is_purchase else PaymentStatus.AUTHORIZED,
@@ -251,9 +288,10 @@ def _record_attempt(
         approval_code=answer.approval_code,
         rrn=answer.rrn or payment.rrn,
         issuer_name=answer.issuer_name,
-        hold_expires_at=stamp.at + timedelta(days=terminal.hold_days) if is_held else None,
+        hold_expires_at=expires_at,
+        release_at=expires_at,
     )
-    end = rounds.succeed(history, approved, terminal, stamp)
+    end = rounds.succeed(history, approved, operation, terminal, stamp)
     return Decision(Recorded(approved.status, end.message), (end.order, approved, settled, *end.records))
 
 
@@ -261,10 +299,10 @@ def _move_totals(payment: Payment, operation: Operation, stamp: Stamp) -> Paymen
     """The payment after an approved capture, void or refund."""
     match operation.kind:
         case OperationKind.CAPTURE:  # once; the acquirer releases the rest of the hold
-            return advance(payment, PaymentStatus.CAPTURED, stamp.at, captured=operation.amount, hold_expires_at=None)
+            return advance(payment, PaymentStatus.CAPTURED, stamp.at, captured=operation.amount, **NOTHING_HELD)
         case OperationKind.VOID:
             is_by_age = operation.cause == HOLD_EXPIRED
-            return advance(payment, PaymentStatus.VOIDED, stamp.at, hold_expires_at=None, is_hold_expired=is_by_age)
+            return advance(payment, PaymentStatus.VOIDED, stamp.at, is_hold_expired=is_by_age, **NOTHING_HELD)
         case OperationKind.REFUND:
             refunded = payment.refunded + operation.amount
             if refunded == payment.captured:
@@ -274,11 +312,11 @@ def _move_totals(payment: Payment, operation: Operation, stamp: Stamp) -> Paymen
             raise ValueError(f"{operation.kind} moves no totals")
 
 
-def _keep_hold_due(payment: Payment, operation: Operation, stamp: Stamp) -> tuple[Payment, ...]:
+def _release_again(payment: Payment, operation: Operation, stamp: Stamp) -> tuple[Payment, ...]:
     """The acquirer declined to release an expired hold: it is asked again in a day, never forgotten."""
     if operation.cause != HOLD_EXPIRED:
         return ()
-    return (replace(payment, hold_expires_at=stamp.at + timedelta(days=1)),)
+    return (replace(payment, release_at=stamp.at + RELEASE_GAP),)
 
 
 def _may_succeed(order: Order, payment: Payment) -> bool:
@@ -287,7 +325,7 @@ def _may_succeed(order: Order, payment: Payment) -> bool:
 
 
 def _settle(operation: Operation, status: OperationStatus, at: datetime, reason_code: int) -> Operation:
-    return replace(operation, status=status, reason_code=reason_code, due_at=None, finished_at=at)
+    return replace(operation, status=status, reason_code=reason_code, due_at=None, asked_until=None, finished_at=at)
 
 
 def _event(payment: Payment, kind: str, detail: str, stamp: Stamp) -> Event:
@@ -305,5 +343,5 @@ def _after_failure(
     ended = (payment,) if operation is None else (payment, operation)
     if (left > 0 and not rounds.is_overdue(order, stamp.at)) or not _may_succeed(order, payment):
         return Decision(Recorded(payment.status), (*ended, _event(payment, "attempt_failed", detail, stamp)))
-    end = rounds.fail(history, payment, terminal, stamp, cause=f"last attempt {detail}")
+    end = rounds.fail(history, payment, terminal, stamp, cause=f"last attempt {detail}", operation=operation)
     return Decision(Recorded(payment.status, end.message), (end.order, *ended, *end.records))

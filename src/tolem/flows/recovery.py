@@ -13,7 +13,9 @@ given up to people: an alert, and `tolem resolve`. It is still tried, slowly, in
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -28,6 +30,8 @@ from tolem.flows.outcome import Recorded
 from tolem.storage import keys, sweeps
 from tolem.storage.store import Decision
 from tolem.telemetry import log, recoveries_total
+
+T = TypeVar("T")
 
 BATCH = 32
 """Operations taken up at one time."""
@@ -45,13 +49,13 @@ class Recovery:
 
     async def step(self) -> int:
         """Takes up the operations that are due, side by side: a silent acquirer delays nobody else's. How many."""
-        real_now = self._acquiring.clock.real_now()
+        acquiring = self._acquiring
         claimed = await sweeps.claim_operations(
-            self._acquiring.store, real_now=real_now, hold=self._acquiring.limits.recovery_hold, limit=BATCH
+            acquiring.store, real_now=acquiring.clock.real_now(), until=acquiring.claim_until(), limit=BATCH
         )
         results = await asyncio.gather(*(self._recover(operation) for operation in claimed), return_exceptions=True)
         for operation, result in zip(claimed, results, strict=True):
-            if isinstance(result, Exception):  # it is due again when its hold ends
+            if isinstance(result, Exception):  # it is due again when its claim ends
                 log.error("recovery_failed", operation=str(operation.id), exc_info=result)
         return len(claimed)
 
@@ -60,9 +64,9 @@ class Recovery:
         if history is None:
             raise LookupError(f"the order of operation {operation.id} is not stored")
         terminal = await self._directory.get_terminal(history.order.terminal_id)
-        currency = history.payments[operation.payment_id].currency
-        recorded = await self._find_out(history, operation, terminal, currency)
-        is_given_up = False if recorded else await self._postpone(operation)
+        step = _Step(operation, terminal, history.payments[operation.payment_id].currency)
+        recorded = await self._find_out(history, step)
+        is_given_up = False if recorded else await self._postpone(step)
         status = recorded.status if recorded else "given up" if is_given_up else "open"
         recoveries_total.labels(status).inc()
         (log.error if is_given_up else log.info)(
@@ -74,83 +78,117 @@ class Recovery:
             status=status,
         )
 
-    async def _find_out(
-        self, history: OrderHistory, operation: Operation, terminal: Terminal, currency: str
-    ) -> Recorded | None:
+    async def _find_out(self, history: OrderHistory, step: "_Step") -> Recorded | None:
         """The settled outcome; None: still open."""
+        operation = step.operation
         if outcome.find_reversal(history, operation.id) is None:
-            answer = await self._inquire(operation, terminal, currency)
+            answer = await self._inquire(step)
             if isinstance(answer, str) and operation.tries < INQUIRIES_MIN:
                 return None
-            if not isinstance(answer, str) and outcome.is_certain(answer, operation, currency):
-                recorded = await self._acquiring.record(operation, currency, terminal, answer, recovered_by="inquiry")
-                if not recorded.must_reverse:
+            if not isinstance(answer, str) and outcome.is_certain(answer, operation, step.currency):
+                recorded = await self._record(step, answer, "inquiry")
+                if recorded is not None or step.is_without_room:
                     return recorded
-        if operation.kind in CARD_KINDS:
-            return await self._reverse(operation, terminal, currency)
-        return await self._send_again(operation, terminal, currency)
+        return await (self._reverse(step) if operation.kind in CARD_KINDS else self._send_again(step))
 
-    async def _inquire(self, operation: Operation, terminal: Terminal, currency: str) -> AcquirerAnswer | str:
+    async def _record(self, step: "_Step", answer: AcquirerAnswer, recovered_by: str) -> Recorded | None:
+        """What a certain answer settled; None: it was approved, and may not count."""
+        operation = step.operation
+        recorded = await self._acquiring.record(
+            operation, step.currency, step.terminal, answer, recovered_by=recovered_by
+        )
+        if not recorded.must_reverse:
+            return recorded
+        step.is_without_room = operation.kind not in CARD_KINDS
+        return None
+
+    async def _inquire(self, step: "_Step") -> AcquirerAnswer | str:
         """The acquirer's word on the operation, as if it were the answer to the operation itself."""
-        ids = self._acquiring.ids
+        ids, operation = self._acquiring.ids, step.operation
         answer = await self._acquiring.exchange(
             AcquirerRequest(
                 key=ids.new(),
                 kind=OperationKind.INQUIRY,
-                terminal_id=terminal.id,
+                terminal_id=step.terminal.id,
                 amount=operation.amount,
-                currency=currency,
+                currency=step.currency,
                 stan=ids.stan(),
                 rrn=operation.rrn,
                 at=self._acquiring.clock.now(),
                 original_key=operation.id,
-            )
+            ),
+            operation.asked_until,
         )
         return answer if isinstance(answer, str) else replace(answer, key=operation.id)
 
-    async def _send_again(self, operation: Operation, terminal: Terminal, currency: str) -> Recorded | None:
-        """The same capture, void or refund under the same key: the acquirer does it once."""
-        answer = await self._acquiring.exchange(money_request(operation, terminal, currency))
-        if isinstance(answer, str) or not outcome.is_certain(answer, operation, currency):
+    async def _send_again(self, step: "_Step") -> Recorded | None:
+        """The same capture, void or refund under the same key: the acquirer does it once. Not if somebody has settled
+        it since the inquiry."""
+        until = self._acquiring.claim_until()
+        operation = await self._change(step, lambda history: outcome.ask_again(history, step.operation, until))
+        if operation is None:
             return None
-        return await self._acquiring.record(operation, currency, terminal, answer, recovered_by="repeat")
+        step.operation = operation
+        request = money_request(operation, step.terminal, step.currency)
+        answer = await self._acquiring.exchange(request, operation.asked_until)
+        if isinstance(answer, str) or not outcome.is_certain(answer, operation, step.currency):
+            return None
+        return await self._record(step, answer, "repeat")
 
-    async def _reverse(self, operation: Operation, terminal: Terminal, currency: str) -> Recorded | None:
+    async def _reverse(self, step: "_Step") -> Recorded | None:
         """Reverses by the operation's key. None: not confirmed yet, or settled meanwhile."""
         acquiring = self._acquiring
-        stamp = acquiring.stamp()
+        stamp, until = acquiring.stamp(), acquiring.claim_until()
         reversal_id, stan = acquiring.ids.new(), acquiring.ids.stan()
 
-        def prepare(history: OrderHistory | None) -> Decision[Operation | None]:
-            if history is None:
-                raise LookupError(f"the order of operation {operation.id} is not stored")
-            return outcome.prepare_reversal(history, operation.id, reversal_id, stan, stamp)
+        def prepare(history: OrderHistory) -> Decision[tuple[Operation, Operation] | None]:
+            return outcome.prepare_reversal(history, step.operation, until, reversal_id, stan, stamp)
 
-        reversal = await acquiring.store.change((keys.order_by_id(operation.order_id),), prepare)
-        if reversal is None:
+        prepared = await self._change(step, prepare)
+        if prepared is None:
             return None
-        answer = await acquiring.exchange(money_request(reversal, terminal, currency))
+        step.operation, reversal = prepared
+        answer = await acquiring.exchange(
+            money_request(reversal, step.terminal, step.currency), step.operation.asked_until
+        )
         if isinstance(answer, str) or answer.verdict is not Verdict.APPROVED or answer.reason_code != 0:
             return None
         confirmed = acquiring.stamp()
         return await acquiring.settle(
-            operation.order_id,
-            lambda history: outcome.record_reversal(history, operation.id, terminal, confirmed),
+            step.operation.order_id,
+            lambda history: outcome.record_reversal(history, step.operation.id, step.terminal, confirmed),
         )
 
-    async def _postpone(self, operation: Operation) -> bool:
+    async def _postpone(self, step: "_Step") -> bool:
         """The next try comes later and later; after many people have to look. True: given up just now."""
-        acquiring = self._acquiring
-        stamp = acquiring.stamp()
-        give_up = operation.tries >= acquiring.limits.recovery_tries
-        due_at = outcome.recovery_due(stamp.real_at, operation.tries, self._margin, give_up)
+        stamp, tries = self._acquiring.stamp(), step.operation.tries
+        given_up = f"after {tries} tries" if tries >= self._acquiring.limits.recovery_tries else ""
+        if step.is_without_room:
+            given_up = "approved late, and the payment has no room for it"
+        due_at = outcome.recovery_due(stamp.real_at, tries, self._margin, bool(given_up))
+        return await self._change(
+            step, lambda history: outcome.postpone(history, step.operation, due_at, stamp, given_up=given_up)
+        )
 
-        def decide(history: OrderHistory | None) -> Decision[bool]:
+    async def _change(self, step: "_Step", decide: Callable[[OrderHistory], Decision[T]]) -> T:
+        def decide_stored(history: OrderHistory | None) -> Decision[T]:
             if history is None:
-                raise LookupError(f"the order of operation {operation.id} is not stored")
-            return outcome.postpone(history, operation.id, due_at, give_up=give_up, stamp=stamp)
+                raise LookupError(f"the order of operation {step.operation.id} is not stored")
+            return decide(history)
 
-        return await acquiring.store.change((keys.order_by_id(operation.order_id),), decide)
+        return await self._acquiring.store.change((keys.order_by_id(step.operation.order_id),), decide_stored)
+
+
+class _Step:
+    """One try of one operation."""
+
+    def __init__(self, operation: Operation, terminal: Terminal, currency: str) -> None:
+        self.operation = operation
+        """As this step took it up last."""
+        self.terminal = terminal
+        self.currency = currency
+        self.is_without_room = False
+        """The acquirer approved it, and it can't be booked."""
 
 
 def money_request(operation: Operation, terminal: Terminal, currency: str) -> AcquirerRequest:

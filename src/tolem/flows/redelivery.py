@@ -16,9 +16,10 @@ from tolem.clock import Clock
 from tolem.domain.delivery_story import SENT_AGAIN
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.history import Event, MessageWithOrder
-from tolem.domain.message import Message, MessageKind, MessageState
+from tolem.domain.message import UNDELIVERED, Message, MessageKind, MessageState
 from tolem.flows.inspection import Inspection
 from tolem.ids import Ids
+from tolem.notifications.attempts import hold_back
 from tolem.storage import keys
 from tolem.storage.store import Decision, Store
 
@@ -27,6 +28,14 @@ PAGE = 200
 """Messages that are looked up at one time."""
 AT_ONCE = 100
 """Messages that are made due side by side."""
+
+
+class Again(NamedTuple):
+    """A message that was made due again."""
+
+    message: Message
+    waits_for: UUID | None
+    """An earlier message of its order, which has to be delivered or to end first."""
 
 
 class Resent(NamedTuple):
@@ -55,7 +64,7 @@ class Redelivery:
         *,
         terminals: Collection[UUID] | None = None,
         after: timedelta = timedelta(),
-    ) -> Message:
+    ) -> Again:
         """Sends one again, at once or `after` some business time. Raises Refused.
 
         `terminals`: those that the caller may see, None: all. `who` asks for it: kept with the order.
@@ -63,23 +72,24 @@ class Redelivery:
         now = self._clock.now()
         event_id = self._ids.new()
 
-        def decide(found: MessageWithOrder | None) -> Decision[Message]:
+        def decide(found: MessageWithOrder | None) -> Decision[Again]:
             if found is None or not (terminals is None or found.record.terminal_id in terminals):
                 raise Refused(Refusal.NOT_FOUND, f"there is no message {message_id}", "id")
-            again = _make_due(found, now + after)
+            again, beside = _make_due(found, now + after)
+            message = again.message
             event = Event(
                 id=event_id,
-                order_id=again.order_id,
-                payment_id=again.payment_id,
+                order_id=message.order_id,
+                payment_id=message.payment_id,
                 kind=SENT_AGAIN,
                 detail=f"{message_id} {who[:WHO_CHARS_MAX]}",
                 at=now,
             )
-            return Decision(again, (again, event), wakes=not after)
+            return Decision(again, (message, *beside, event), wakes=not after)
 
-        message = await self._store.change((keys.message_by_id(message_id),), decide)
+        again = await self._store.change((keys.message_by_id(message_id),), decide)
         self._wake()
-        return message
+        return again
 
     async def redeliver_all(
         self,
@@ -125,7 +135,8 @@ class Redelivery:
         return True
 
 
-def _make_due(found: MessageWithOrder, due_at: datetime) -> Message:
+def _make_due(found: MessageWithOrder, due_at: datetime) -> tuple[Again, list[Message]]:
+    """The message as it waits again, and those of its order that are due later for it."""
     message, order = found.record, found.history.order
     if message.state is MessageState.SENDING:
         raise Refused(
@@ -138,7 +149,10 @@ def _make_due(found: MessageWithOrder, due_at: datetime) -> Message:
             f"message {message.id} tells a failure that a newer round has overtaken: it must not be told any more",
             "id",
         )
-    return replace(
+    others = [other for other in found.history.messages.values() if other.state in UNDELIVERED]
+    earlier = [other for other in others if other.id < message.id]
+    due_at = max([due_at, *(other.due_at for other in earlier if other.due_at is not None)])
+    again = replace(
         message,
         state=MessageState.WAITING,
         due_at=due_at,
@@ -146,3 +160,5 @@ def _make_due(found: MessageWithOrder, due_at: datetime) -> Message:
         lease_owner=None,
         leased_until=None,
     )
+    waits_for = min((other.id for other in earlier), default=None)
+    return Again(again, waits_for), hold_back((other for other in others if other.id > message.id), due_at)

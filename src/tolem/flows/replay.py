@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.message import Message
 from tolem.flows.inspection import Inspection
-from tolem.flows.redelivery import Redelivery
+from tolem.flows.redelivery import Again, Redelivery
 
 TRY_SECONDS = 20.0
 """So long one try is waited for before the next message is sent."""
@@ -30,6 +31,15 @@ class Way(StrEnum):
     SWAPPED = "swapped"  # before the one that came before it
 
 
+class Played(NamedTuple):
+    """What was sent again."""
+
+    sent: tuple[UUID, ...]
+    """In its order."""
+    waits_for: UUID | None
+    """What the last of it waits for: an earlier message of its order."""
+
+
 class Replay:
     """Sends again."""
 
@@ -37,9 +47,8 @@ class Replay:
         self._inspection = inspection
         self._redelivery = redelivery
 
-    async def play(self, message_id: UUID, way: Way, who: str, *, late_seconds: int = 60) -> tuple[UUID, ...]:
-        """Sends a message again in that way. Returns what was sent, in its order, once all but the last has been tried.
-        Raises Refused.
+    async def play(self, message_id: UUID, way: Way, who: str, *, late_seconds: int = 60) -> Played:
+        """Sends a message again in that way. Returns once all but the last has been tried. Raises Refused.
 
         `late_seconds`: business time.
         """
@@ -47,8 +56,8 @@ class Replay:
             case Way.LATE:
                 if not 1 <= late_seconds <= LATE_SECONDS_MAX:
                     raise Refused(Refusal.INVALID_REQUEST, f"seconds must be 1 to {LATE_SECONDS_MAX}", "seconds")
-                await self._redelivery.redeliver(message_id, who, after=timedelta(seconds=late_seconds))
-                return (message_id,)
+                again = await self._redelivery.redeliver(message_id, who, after=timedelta(seconds=late_seconds))
+                return Played((message_id,), again.waits_for)
             case Way.AGAIN:
                 sequence: Sequence[UUID] = (message_id,)
             case Way.TWICE:
@@ -56,10 +65,10 @@ class Replay:
             case Way.SWAPPED:
                 sequence = (message_id, await self._find_earlier(message_id))
         for number, one in enumerate(sequence, 1):
-            message = await self._redelivery.redeliver(one, who)
+            again = await self._redelivery.redeliver(one, who)
             if number < len(sequence):
-                await self._wait_for_try(message)
-        return tuple(sequence)
+                await self._wait_for_try(again)
+        return Played(tuple(sequence), again.waits_for)
 
     async def _find_earlier(self, message_id: UUID) -> UUID:
         """The message before it: of its order, else of its terminal."""
@@ -74,7 +83,15 @@ class Replay:
             )
         return page.messages[0].id
 
-    async def _wait_for_try(self, sent: Message) -> None:
+    async def _wait_for_try(self, again: Again) -> None:
+        sent, waits_for = again
+        if waits_for is not None:
+            raise Refused(
+                Refusal.WRONG_STATE,
+                f"message {sent.id} waits until its order's earlier message {waits_for} has been delivered: send that"
+                " one first",
+                "id",
+            )
         try:
             async with asyncio.timeout(TRY_SECONDS):
                 while not await self._is_tried(sent):  # noqa: ASYNC110 - what it waits for happens in a database

@@ -6,7 +6,7 @@ settled while an exchange about it may be running: its answer would come too lat
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -44,14 +44,13 @@ class OpenOperation(NamedTuple):
 
 
 class Resolution:
-    """Settles by a person's word. `hold`: how long an operation belongs to the recovery step that took it up."""
+    """Settles by a person's word."""
 
-    def __init__(self, store: Store, directory: Directory, clock: Clock, ids: Ids, hold: timedelta) -> None:
+    def __init__(self, store: Store, directory: Directory, clock: Clock, ids: Ids) -> None:
         self._store = store
         self._directory = directory
         self._clock = clock
         self._ids = ids
-        self._hold = hold
 
     async def list_open(self) -> list[OpenOperation]:
         """Everything without a known outcome, oldest first."""
@@ -119,7 +118,7 @@ class Resolution:
             operation = history.operations.get(operation_id) if history else None
             if history is None or operation is None or operation.status not in OPEN_OPERATIONS:
                 raise Refused(Refusal.WRONG_STATE, f"operation {operation_id} is settled already")
-            self._check_waits(operation, stamp.real_at)
+            _check_waits(operation, self._clock.real_now())  # now: a step may have taken it up a moment ago
             decision = decide(history, operation, terminal, stamp)
             audit = Event(
                 id=audit_id,
@@ -133,22 +132,20 @@ class Resolution:
 
         return await self._store.change((keys.order_by_id(order_id),), decide_waiting)
 
-    def _check_waits(self, operation: Operation, real_now: datetime) -> None:
-        """Raises Refused while the operation is not given up, or an exchange about it may be running."""
-        if operation.kind is OperationKind.REVERSAL:
-            raise Refused(Refusal.WRONG_STATE, f"settle the operation that it reverses: {operation.original_id}")
-        if operation.alerted_at is None:
-            raise Refused(
-                Refusal.WRONG_STATE,
-                f"operation {operation.id} is still being asked about (try {operation.tries}): it is yours to settle"
-                " when tolem resolve --list says that it waits for you",
-            )
-        # A step that takes it up moves `due_at` by the hold, in the same transaction as every other change of it.
-        if operation.due_at is not None and real_now < operation.due_at <= real_now + self._hold:
-            seconds = int((operation.due_at - real_now).total_seconds()) + 1
-            raise Refused(
-                Refusal.WRONG_STATE, f"the acquirer is being asked about it just now: try again in {seconds} s"
-            )
+
+def _check_waits(operation: Operation, real_now: datetime) -> None:
+    """Raises Refused while the operation is not given up, or an exchange about it may be running, in any process."""
+    if operation.kind is OperationKind.REVERSAL:
+        raise Refused(Refusal.WRONG_STATE, f"settle the operation that it reverses: {operation.original_id}")
+    if operation.alerted_at is None:
+        raise Refused(
+            Refusal.WRONG_STATE,
+            f"operation {operation.id} is still being asked about (try {operation.tries}): it is yours to settle"
+            " when tolem resolve --list says that it waits for you",
+        )
+    if operation.asked_until is not None and real_now < operation.asked_until:
+        seconds = int((operation.asked_until - real_now).total_seconds()) + 1
+        raise Refused(Refusal.WRONG_STATE, f"the acquirer is being asked about it just now: try again in {seconds} s")
 
 
 def _answer(operation: Operation, happened: bool, approval_code: str, reference: str) -> AcquirerAnswer:
@@ -164,6 +161,11 @@ def _answer(operation: Operation, happened: bool, approval_code: str, reference:
 
 def _why_too_late(history: OrderHistory, operation: Operation) -> str:
     """What happened may no longer count: why, and what to do."""
+    if operation.kind not in CARD_KINDS:
+        return (
+            "the payment has no room for it, since its money was moved otherwise meanwhile: have it undone at the"
+            " acquirer, then resolve it as not happened"
+        )
     if outcome.find_reversal(history, operation.id) is not None:
         return (
             "its reversal is under way, so it may not count any more: see that it is reversed at the acquirer,"

@@ -14,13 +14,15 @@ from tolem.domain.history import Event, OrderHistory, PageWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.message import Message, MessageKind, MessageState
 from tolem.domain.order import Order, OrderStatus
-from tolem.domain.payment import Payment, PaymentStatus
+from tolem.domain.payment import Operation, Payment, PaymentStatus
 from tolem.notifications.outbox import Lease, compose
 from tolem.wire import post_link
 from tolem.wire.reasons import LEFT_CODE
 
 PAGE_LIFETIME = timedelta(days=1)
 """How long a page's address shows anything; rounds are far shorter."""
+SLOW_AFTER = timedelta(seconds=30)
+"""An outcome that is not known by then is said to take long."""
 
 
 class Stamp(NamedTuple):
@@ -95,6 +97,26 @@ def attempts_left(history: OrderHistory, terminal: Terminal) -> int:
     return max(0, terminal.attempts_max - sum(1 for _ in history.round_payments()))
 
 
+def is_slow(history: OrderHistory, now: datetime) -> bool:
+    """The bank takes longer over the open payment than a payer expects."""
+    payment = history.open_payment()
+    return payment is not None and now - payment.created_at > SLOW_AFTER
+
+
+def can_extend(order: Order, terminal: Terminal, now: datetime) -> bool:
+    """The payer may have more time: once in a round, before its deadline."""
+    is_running = order.status is OrderStatus.OPEN and order.deadline_at is not None and now < order.deadline_at
+    return is_running and not order.is_extended and terminal.extension_minutes > 0
+
+
+def extend(order: Order, terminal: Terminal, at: datetime) -> Order:
+    """The order with its deadline moved. The caller has asked can_extend."""
+    if order.deadline_at is None:
+        raise ValueError("a round that was never opened has no deadline to extend")
+    deadline_at = order.deadline_at + timedelta(minutes=terminal.extension_minutes)
+    return replace(order, deadline_at=deadline_at, is_extended=True, updated_at=at)
+
+
 def open_next_round(order: Order, round_id: UUID, amount: int, currency: str, at: datetime) -> Order:
     """The order in a new round: nothing of the old one's page or deadline remains. What the shop's server said of
     notifications does, until it says otherwise: an outcome that is told to nobody costs an order."""
@@ -136,11 +158,13 @@ class RoundEnd(NamedTuple):
     """To be sent once the change is stored."""
 
 
-def succeed(history: OrderHistory, payment: Payment, terminal: Terminal, stamp: Stamp) -> RoundEnd:
-    """The round ends with an approved payment; the shop is told."""
+def succeed(
+    history: OrderHistory, payment: Payment, operation: Operation, terminal: Terminal, stamp: Stamp
+) -> RoundEnd:
+    """The round ends with an approved payment; the shop is told. `operation`: what was approved."""
     order = replace(history.order, status=OrderStatus.PAID, reason_code=0, updated_at=stamp.at)
     body = post_link.render_success(order, payment, stamp.at, seed_bodies=terminal.seed_bodies)
-    message = _tell(history, order, MessageKind.SUCCESS, body, payment.id, stamp)
+    message = _tell(history, order, MessageKind.SUCCESS, body, payment.id, operation, stamp)
     told = "" if message else "nobody is told: the order names no address"
     event = Event(
         id=stamp.event_id, order_id=order.id, payment_id=payment.id, kind="round_paid", detail=told, at=stamp.at
@@ -155,9 +179,11 @@ def fail(
     stamp: Stamp,
     *,
     cause: str,
+    operation: Operation | None = None,
     has_left: bool = False,
 ) -> RoundEnd:
-    """The round ends unpaid; the shop is told the last attempt's reason, or that there was none.
+    """The round ends unpaid; the shop is told the last attempt's reason, or that there was none. `operation`: the one
+    that ended it.
 
     The caller has checked that no payment of it is open. Nothing is told of a page that was never opened.
     """
@@ -173,7 +199,7 @@ def fail(
     message = None
     if order.opened_at is not None:
         body = post_link.render_failure(order, last, stamp.at, reason_code, seed_bodies=terminal.seed_bodies)
-        message = _tell(history, order, MessageKind.FAILURE, body, payment_id, stamp)
+        message = _tell(history, order, MessageKind.FAILURE, body, payment_id, operation, stamp)
     event = Event(
         id=stamp.event_id, order_id=order.id, payment_id=payment_id, kind="round_failed", detail=cause, at=stamp.at
     )
@@ -181,14 +207,14 @@ def fail(
 
 
 def tell_operation(
-    history: OrderHistory, payment: Payment, kind: MessageKind, amount: int, terminal: Terminal, stamp: Stamp
+    history: OrderHistory, payment: Payment, operation: Operation, terminal: Terminal, stamp: Stamp
 ) -> Message | None:
     """The shop is told of a capture, void or refund, if its terminal asks for that."""
-    if kind.value not in terminal.tells:
+    if operation.kind.value not in terminal.tells:
         return None
-    order = history.order
+    order, kind, amount = history.order, MessageKind(operation.kind.value), operation.amount
     body = post_link.render_operation(order, payment, kind, amount, stamp.at, seed_bodies=terminal.seed_bodies)
-    return _tell(history, order, kind, body, payment.id, stamp)
+    return _tell(history, order, kind, body, payment.id, operation, stamp)
 
 
 def deadline_from(terminal: Terminal, opened_at: datetime) -> datetime:
@@ -197,7 +223,13 @@ def deadline_from(terminal: Terminal, opened_at: datetime) -> datetime:
 
 
 def _tell(
-    history: OrderHistory, order: Order, kind: MessageKind, body: bytes, payment_id: UUID | None, stamp: Stamp
+    history: OrderHistory,
+    order: Order,
+    kind: MessageKind,
+    body: bytes,
+    payment_id: UUID | None,
+    operation: Operation | None,
+    stamp: Stamp,
 ) -> Message | None:
     return compose(
         order,
@@ -205,6 +237,7 @@ def _tell(
         body,
         id=stamp.message_id,
         payment_id=payment_id,
+        operation_id=operation.id if operation else None,
         at=stamp.at,
         earlier=history.messages.values(),
         lease=stamp.lease,

@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from tolem.clock import Clock
+from tolem.domain.declines import network_of
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.history import Event, OrderHistory
 from tolem.domain.merchant import Merchant, Terminal, hash_secret, is_secret
@@ -42,7 +43,7 @@ class IssuedToken(NamedTuple):
 
 
 class SecretLimiter:
-    """Counts wrong secrets by address and client: a guesser is slowed down, and locks nobody else out.
+    """Counts wrong secrets by address (IPv6: its /64) and client: a guesser is slowed down, and locks nobody else out.
 
     Behind a proxy the address is the payer's or shop's own only with `trusted_proxies` (docs/operating.md)."""
 
@@ -52,7 +53,7 @@ class SecretLimiter:
 
     def check(self, address: str, client_id: str) -> None:
         """Raises Refused(TOO_MANY_TRIES) while this address has tried too many secrets for this client."""
-        since, count = self._wrong.get((address, client_id), (0.0, 0))
+        since, count = self._wrong.get((network_of(address), client_id), (0.0, 0))
         if count >= WRONG_SECRETS_MAX and time.monotonic() - since < WRONG_SECRETS_SECONDS:
             raise Refused(
                 Refusal.TOO_MANY_TRIES,
@@ -62,10 +63,11 @@ class SecretLimiter:
     def count(self, address: str, client_id: str) -> None:
         """One wrong secret more."""
         now = time.monotonic()
-        since, count = self._wrong.pop((address, client_id), (now, 0))
+        key = (network_of(address), client_id)
+        since, count = self._wrong.pop(key, (now, 0))
         if now - since >= WRONG_SECRETS_SECONDS:
             since, count = now, 0
-        self._wrong[address, client_id] = (since, count + 1)
+        self._wrong[key] = (since, count + 1)
         if len(self._wrong) > self._entries_max:
             self._wrong.popitem(last=False)
 
@@ -203,12 +205,16 @@ def _decide_order_token(
         order = history.order
         now = wanted.updated_at
         is_same = (order.amount, order.currency) == (wanted.amount, wanted.currency)
+        if request.account_id and order.opened_at is not None:
+            # Pages that were opened for one customer must not show the cards of another.
+            is_same = is_same and request.account_id == order.customer
         is_payable = order.status is OrderStatus.OPEN and not rounds.is_overdue(order, now)
         if history.open_payment() is not None:
             if not is_same:
                 raise Refused(
                     Refusal.IN_PROGRESS,
-                    "a payment of this order is in progress: ask for its status before changing amount or currency",
+                    "a payment of this order is in progress: ask for its status before changing amount, currency or"
+                    " account",
                     field="amount",
                 )
             return Decision(_bind(record, order), (_bind(record, order),))

@@ -133,6 +133,10 @@ ADVICES = {
     ),
     Advice.ANSWER_FIRST: mark("Answer first, work later: put the message into a queue and answer 200 at once."),
     Advice.SPEAK_HTTP: mark("What answers at this port is no web server: correct postLink."),
+    Advice.REMOVE_FAULT: mark(
+        "The sandbox did this on purpose: tolem faults lists what it was asked to do, tolem faults remove --all ends "
+        "it (or name the fault that the try tells of)."
+    ),
     Advice.ASK_US: mark("Look in tolem's own log for this message."),
     Advice.NAME_FINAL_ADDRESS: mark(
         "Redirects are not followed: name the final address in postLink. Often only https:// or a slash at the end is "
@@ -165,6 +169,7 @@ FAULTS = {
     Fault.CUT: mark("the connection was closed without an answer"),
     Fault.TIMED_OUT: mark("no answer in time"),
     Fault.GARBLED: mark("what came back is not HTTP"),
+    Fault.SANDBOX: mark("the sandbox lost it, as it was asked to"),
     Fault.OTHER: mark("it could not be sent"),
 }
 

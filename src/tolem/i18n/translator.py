@@ -17,6 +17,8 @@ DOMAIN = "tolem"
 """What payers read. `story` is what developers and operators read (story.py)."""
 DEFAULT_LANGUAGE = "ru"
 """For a payer whose language is not known, and for one without a catalogue."""
+LANGUAGE_NAMES = {"kk": "Қазақша", "ru": "Русский", "en": "English"}
+"""Each as its speakers write it."""
 
 
 def mark(msgid: str) -> str:

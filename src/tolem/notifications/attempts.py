@@ -4,6 +4,7 @@ Pure: the notifier runs `decide_result` in the change that stores a try. Invaria
 one of its order is due no sooner than that one, so that the heads of the queues can be sent.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -75,8 +76,10 @@ def decide_result(
 
 
 def is_leased(record: Message, message: Message, instance: int) -> bool:
-    """The stored message is still in the hands of the try that began with `message`."""
-    return (record.state, record.lease_owner, record.tries) == (MessageState.SENDING, instance, message.tries)
+    """The stored message is still in the hands of the try that began with `message`: a later lease of ours is another
+    one's, whose try is on its way."""
+    held = (MessageState.SENDING, instance, message.leased_until, message.tries)
+    return (record.state, record.lease_owner, record.leased_until, record.tries) == held
 
 
 def decide_return(loaded: MessageWithOrder | None, message: Message, instance: int) -> Decision[None]:
@@ -87,10 +90,19 @@ def decide_return(loaded: MessageWithOrder | None, message: Message, instance: i
     return Decision(None, (waiting,))
 
 
+def hold_back(behind: Iterable[Message], due_at: datetime) -> list[Message]:
+    """Those of the messages behind one that is due at that time which would be due sooner."""
+    return [
+        replace(m, due_at=due_at)
+        for m in behind
+        if m.state is MessageState.WAITING and (m.due_at is None or m.due_at < due_at)
+    ]
+
+
 def _follow(behind: list[Message], outcome: Outcome, now: datetime) -> list[Message]:
     """Those of the messages behind one, oldest first, that become due at another time by its outcome."""
-    waiting = [message for message in behind if message.state is MessageState.WAITING]
     if outcome.due_at is not None:
-        return [replace(m, due_at=outcome.due_at) for m in waiting if m.due_at is None or m.due_at < outcome.due_at]
+        return hold_back(behind, outcome.due_at)
+    waiting = [message for message in behind if message.state is MessageState.WAITING]
     # The first of them is next. If it was tried before, it has a due time of its own.
     return [replace(m, due_at=now) for m in waiting[:1] if m.tries == m.tries_before]

@@ -11,7 +11,7 @@ import threading
 from asyncio import Future, Semaphore, get_running_loop
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 from aiohttp import AddrInfoType
@@ -32,6 +32,13 @@ _NEVER = (
     IPv6Network("3fff::/20"),  # documentation, RFC 9637
 )
 
+_RELAYS = IPv4Network("192.88.99.0/24")
+"""6to4 relays (RFC 7526): what is sent there is sent on to whatever the packet names."""
+_ISATAP = 0x0000_5EFE
+"""The middle of an ISATAP address (RFC 5214 §6.1), whose last 32 bits are an IPv4 address; the two bits for universal
+and group addresses may be set."""
+_ISATAP_BITS = 0xFCFF_FFFF
+
 _Found = Sequence[tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]]
 
 
@@ -50,9 +57,15 @@ def is_public(address: str) -> bool:
             ip = ip.ipv4_mapped
         elif ip in _NAT64:
             ip = IPv4Address(int(ip) & 0xFFFF_FFFF)
-        elif ip not in _GLOBAL_UNICAST or any(ip in network for network in _NEVER):
+        elif ip not in _GLOBAL_UNICAST or any(ip in network for network in _NEVER) or _is_isatap(ip):
             return False
+    if isinstance(ip, IPv4Address) and ip in _RELAYS:
+        return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+def _is_isatap(ip: IPv6Address) -> bool:
+    return (int(ip) >> 32) & _ISATAP_BITS == _ISATAP
 
 
 def check_link(url: str, *, is_sandbox: bool) -> str | None:

@@ -18,7 +18,7 @@ from tolem.clock import Clock
 from tolem.domain.history import MessageWithOrder
 from tolem.domain.message import Message, MessageState
 from tolem.ids import Ids
-from tolem.notifications.attempts import Stored, decide_result, decide_return
+from tolem.notifications.attempts import Stored, decide_result, decide_return, is_leased
 from tolem.notifications.hosts import Hosts, Slot
 from tolem.notifications.outbox import Lease
 from tolem.notifications.schedule import TryResult
@@ -228,6 +228,9 @@ class Notifier:
         if older is not None:
             # A failure that was withdrawn in the middle of its try: the newer message must not overtake it on the way.
             await asyncio.wait((older,))
+            stored = await self._store.find(keys.message_by_id(message.id))
+            if stored is None or not is_leased(stored.record, message, self._instance):
+                return  # withdrawn or taken over meanwhile
         terms = await self._find_terms(message.terminal_id)
         if self._seconds_left(message) < terms.whole_seconds:
             await self._give_back(message)
@@ -237,19 +240,19 @@ class Notifier:
         if result is None:
             return
         self._hosts.judge(slot, result.duration_ms / 1000, is_answered=result.status is not None)
-        stored = await self._store_result(message, terms, at, result)
-        if stored is None:
+        counted = await self._store_result(message, terms, at, result)
+        if counted is None:
             return
         log.info(
             "notification_try",
             message_id=str(message.id),
             order_id=str(message.order_id),
             host=message.host,
-            number=stored.number,
+            number=counted.number,
             status=result.status,
             error=result.error,
             duration_ms=result.duration_ms,
-            state=stored.outcome.state,
+            state=counted.outcome.state,
         )
         if self._on_try is not None:
             self._on_try(result)

@@ -59,10 +59,11 @@ def next_try(terms: Terms, tries: int, result: TryResult, now: datetime, jitter:
         return Outcome(MessageState.DELIVERED, None)
     if result.status == _GONE or tries >= terms.tries_max:
         return Outcome(MessageState.DEAD, None)
-    gap = terms.gaps[tries]
+    later = 1 + terms.jitter_share * jitter
+    wait = terms.gaps[tries] * later
     if result.retry_after is not None and result.status in _RETRY_AFTER_STATUSES:
-        gap = max(gap, min(result.retry_after, terms.retry_after_max))
-    return Outcome(MessageState.WAITING, now + gap * (1 + terms.jitter_share * jitter))
+        wait = max(wait, min(result.retry_after * later, terms.retry_after_max))
+    return Outcome(MessageState.WAITING, now + wait)
 
 
 def parse_retry_after(text: str | None, real_now: datetime) -> timedelta | None:

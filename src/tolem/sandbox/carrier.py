@@ -6,6 +6,7 @@ attempt tells what the gateway would see, and a message that is held has given i
 it up when its time has come.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from tolem.clock import Clock
 from tolem.domain.history import MessageWithOrder
 from tolem.domain.message import Fault, Message, MessageState
+from tolem.notifications.attempts import is_leased
 from tolem.notifications.notifier import Carrier, Notifier
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.signature import Sign
@@ -28,6 +30,9 @@ from tolem.storage.columns import Id
 from tolem.storage.store import Decision, Store
 from tolem.storage.tables import messages
 from tolem.telemetry import log
+
+REPEAT_SECONDS_MIN = 0.05
+"""A repetition with less time than this is left out."""
 
 
 class FaultyCarrier:
@@ -87,7 +92,7 @@ class FaultyCarrier:
     ) -> TryResult | None:
         """A try that sets out, and what becomes of it on the way."""
         if lost := faults.find(met, FaultKind.LOSE):
-            return TryResult(None, f"lost on the way by the sandbox's fault {lost.id}", fault=Fault.OTHER)
+            return TryResult(None, f"lost on the way by the sandbox's fault {lost.id}", fault=Fault.SANDBOX)
         travels = message
         if corrupting := faults.find(met, FaultKind.CORRUPT):
             how, body = faults.corrupt(corrupting, message.body, told, message.tries)
@@ -97,17 +102,14 @@ class FaultyCarrier:
                 self._missigned.add(message.id)
         try:
             repeated = faults.find(met, FaultKind.REPEAT)
-            result = await sender.send(travels, terms)
-            for _ in range(repeated.times - 1 if repeated else 0):
-                again = await sender.send(travels, terms)
-                result = result if result is not None and result.is_delivered else again
+            result = await _send_often(sender, travels, terms, repeated.times if repeated else 1)
         finally:
             self._sent.pop(message.id, None)
             self._missigned.discard(message.id)
         if result is not None and (lost := faults.find(met, FaultKind.LOSE_ANSWER)):
             was = result.status if result.status is not None else result.error
             words = f"the answer ({was}) was lost on the way by the sandbox's fault {lost.id}"
-            return result._replace(status=None, error=words, response=b"", retry_after=None, fault=Fault.OTHER)
+            return result._replace(status=None, error=words, response=b"", retry_after=None, fault=Fault.SANDBOX)
         return result
 
     async def find_told(self, message: Message) -> Told | None:
@@ -160,13 +162,25 @@ class FaultyCarrier:
             self._notifier.send(passing)
 
 
+async def _send_often(sender: Carrier, message: Message, terms: Terms, times: int) -> TryResult | None:
+    """The same several times within the time of one try: the message's lease is for no more. What brought the first
+    success counts, or the first."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + terms.whole_seconds
+    result = await sender.send(message, terms)
+    for _ in range(times - 1):
+        left = deadline - loop.time()
+        if left < REPEAT_SECONDS_MIN:
+            break
+        again = await sender.send(message, terms._replace(whole_seconds=left))
+        if result is None or (again is not None and again.is_delivered and not result.is_delivered):
+            result = again
+    return result
+
+
 def _is_ours(record: Message, message: Message) -> bool:
     """The stored message is still in the hands of the try that was to begin."""
-    return (record.state, record.lease_owner, record.tries) == (
-        MessageState.SENDING,
-        message.lease_owner,
-        message.tries,
-    )
+    return message.lease_owner is not None and is_leased(record, message, message.lease_owner)
 
 
 def _waiting(record: Message, due_at: datetime) -> Message:

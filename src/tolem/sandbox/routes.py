@@ -63,10 +63,10 @@ def clock_routes(clock: SandboxClock, state: SharedState, machine: TimeMachine) 
             else:
                 moved = await machine.advance(_seconds(asked.advance_seconds or 0), asked.wait_seconds)
         except StillWorking as working:
-            log.warning("clock_still_working", left=working.left._asdict())
+            log.warning("clock_still_working", cause=str(working))
             message = (
-                f"not finished within {asked.wait_seconds} s ({working});"
-                " POST again with advance_seconds 0 to wait for the rest"
+                f"the move is stored and not finished ({working});"
+                " POST again with advance_seconds 0 to go on with it and wait for the rest"
             )
             return answer(504, {"code": 504, "message": message} | _describe(clock, state))
         log.info("clock_moved", offset_seconds=clock.offset.total_seconds(), stops=moved.stops)

@@ -1,9 +1,9 @@
 """What all processes of a sandbox share: how far its clock was moved, and which faults it makes.
 
-One row of the database holds it. Each process looks at the row several times a second, more often while it changes. On
-PostgreSQL it also writes down which version it has seen, and whoever changes the row is answered when every living
-process has followed: the request after that answer meets the new state, whichever process it reaches. On SQLite there
-is one process; the command line may write beside it.
+One row of the database holds it. Each process looks at the row several times a second. On PostgreSQL it is woken by a
+change at once, writes down which version it has seen, and wakes whoever made the change, who is answered when every
+living process has followed: the request after that answer meets the new state, whichever process it reaches. On SQLite
+there is one process; the command line may write beside it.
 """
 
 import asyncio
@@ -28,10 +28,11 @@ STATE_NAME = "sandbox"
 FOLLOWER_PREFIX = "sandbox_follower_"
 
 LOOK_SECONDS = 0.2
-"""Between two looks at the row while nothing happens."""
-QUICK_LOOK_SECONDS = 0.01
-QUICK_LOOKS = 200
-"""So many quick looks follow a change: the next one is often near."""
+"""Between two looks at the row while nothing is heard."""
+FOLLOWERS_LOOK_SECONDS = 0.05
+"""Between two looks at the others while nothing is heard of them."""
+PAUSE_SECONDS = 0.002
+"""Between two looks in any case: what is heard need not be about the row."""
 PATIENCE_SECONDS = 10.0
 """How long the others may take to follow a change."""
 
@@ -68,13 +69,16 @@ class SharedState:
         self._follower_key = keys.setting_by_name(f"{FOLLOWER_PREFIX}{store.instance}")
         self._told = -1
         """The version that others know this process to have seen."""
-        self._stopping = asyncio.Event()
+        self._heard = asyncio.Event()
+        """Set, and replaced by a new one, when a process has committed something of interest."""
+        self._stopping = False
         self._following: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Reads the row and follows it until `close`."""
         is_alone = True
         if self._has_others:
+            self._store.listen(self._hear)
             await self._store.sweep(_FORGET_GONE)
             await self._tell_version()
             is_alone = len(await self._list_followers()) == 1
@@ -86,7 +90,8 @@ class SharedState:
 
     async def close(self) -> None:
         """Follows no more."""
-        self._stopping.set()
+        self._stopping = True
+        self._hear()
         if self._following is not None:
             await self._following
 
@@ -95,8 +100,8 @@ class SharedState:
         self._adopt(_parse(await self._store.find(_STATE_KEY)))
         return self.current
 
-    async def change(self, edit: Callable[[SandboxState], SandboxState]) -> SandboxState:
-        """Stores what `edit` makes of the state, and waits until all living processes have it.
+    async def change(self, edit: Callable[[SandboxState], SandboxState], *, is_awaited: bool = True) -> SandboxState:
+        """Stores what `edit` makes of the state, and waits until all living processes have it, if that `is_awaited`.
 
         `edit` may run more than once and may raise to refuse. Raises NotFollowed after PATIENCE_SECONDS.
         """
@@ -107,13 +112,18 @@ class SharedState:
             if after == before:
                 return Decision(before)
             after = replace(after, version=before.version + 1)
-            return Decision(after, (Setting(name=STATE_NAME, value=msgspec.json.encode(after).decode()),))
+            setting = Setting(name=STATE_NAME, value=msgspec.json.encode(after).decode())
+            return Decision(after, (setting,), wakes=self._has_others)
 
         state = await self._store.change((_STATE_KEY,), decide)
         self._adopt(state)
-        if self._has_others:
+        if self._has_others and is_awaited:
             await self._await_followers(state.version)
         return state
+
+    def _hear(self) -> None:
+        self._heard.set()
+        self._heard = asyncio.Event()
 
     def _adopt(self, state: SandboxState) -> None:
         if state.version > self.current.version:
@@ -122,9 +132,9 @@ class SharedState:
                 listener(state)
 
     async def _follow(self) -> None:
-        quick, is_readable = 0, True
-        while not self._stopping.is_set():
-            before = self.current.version
+        is_readable = True
+        while not self._stopping:
+            heard = self._heard
             try:
                 await self.read()
                 if self._has_others and self._told < self.current.version:
@@ -134,27 +144,28 @@ class SharedState:
                 if is_readable:  # once: the database may be away for long
                     log.warning("sandbox_state_unread", exc_info=error)
                 is_readable = False
-            quick = QUICK_LOOKS if self.current.version > before else max(0, quick - 1)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(QUICK_LOOK_SECONDS if quick else LOOK_SECONDS):
-                    await self._stopping.wait()
+            await asyncio.sleep(PAUSE_SECONDS)
+            await _wait(heard, LOOK_SECONDS)
 
     async def _tell_version(self) -> None:
         """Writes down what this process has seen, as a process that lives and follows."""
         version = self.current.version
         (name,) = self._follower_key.value
         setting = Setting(name=name, value=str(version))
-        await self._store.change((self._follower_key,), lambda _: Decision(None, (setting,)))
+        await self._store.change((self._follower_key,), lambda _: Decision(None, (setting,), wakes=True))
         self._told = version
 
     async def _await_followers(self, version: int) -> None:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while await self._is_one_behind(version):  # noqa: ASYNC110 - other processes set no event of ours
-                    await asyncio.sleep(QUICK_LOOK_SECONDS)
+                heard = self._heard
+                while await self._is_one_behind(version):
+                    await _wait(heard, FOLLOWERS_LOOK_SECONDS)
+                    heard = self._heard
         except TimeoutError:
             raise NotFollowed(
-                f"the change is stored, but another process has not followed within {PATIENCE_SECONDS:g} s"
+                f"the change is stored, but another process has not followed within {PATIENCE_SECONDS:g} s:"
+                " it need not be asked for again"
             ) from None
 
     async def _is_one_behind(self, version: int) -> bool:
@@ -189,6 +200,13 @@ async def remove_faults(state: SharedState, fault_id: str | None) -> SandboxStat
         return replace(current, faults=left)
 
     return await state.change(remove)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Returns when it is set, or after so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _parse(stored: Setting | None) -> SandboxState:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from tolem.domain.errors import Refusal, Refused
+from tolem.domain.errors import Overloaded, Refusal, Refused
 from tolem.sandbox.clock import SandboxClock
 from tolem.sandbox.state import SandboxState, SharedState
 from tolem.storage.agenda import DueWork, count_due, next_instant
@@ -23,6 +23,9 @@ AHEAD_MAX = timedelta(days=3660)
 """How far business time may be ahead in all."""
 GATHER = timedelta(seconds=1)
 """A stop takes in what falls due within so much business time: the gateway's loops are no more exact in real time."""
+EXACT_STOPS = 50
+"""After so many stops of a move each takes in twice as much, and so on: hundreds of messages, each due at its own
+instant, must not make a move of days a matter of minutes."""
 PAUSE_SECONDS = 0.002
 PAUSE_SECONDS_MAX = 0.05
 """Between two looks at what is left to do; they grow."""
@@ -32,12 +35,12 @@ Step = Callable[[], Awaitable[int]]
 
 
 class StillWorking(Exception):
-    """The move is not finished: what fell due on the way takes longer than the caller waits."""
+    """The move is stored and not finished; the next one goes on from where it is. Says why in words."""
 
-    def __init__(self, left: DueWork) -> None:
-        kinds = zip(DueWork._fields, left, strict=True)
-        super().__init__("still to do: " + ", ".join(f"{number} {kind}" for kind, number in kinds if number))
-        self.left = left
+
+def _tell_left(left: DueWork) -> str:
+    kinds = zip(DueWork._fields, left, strict=True)
+    return "still to do: " + ", ".join(f"{number} {kind}" for kind, number in kinds if number)
 
 
 class Move(NamedTuple):
@@ -101,8 +104,8 @@ class TimeMachine:
     async def advance(self, by: timedelta, patience_seconds: float) -> Move:
         """Moves business time forward by `by`; of nothing: waits until what has fallen due is done.
 
-        Raises Refused for a move that is too far; StillWorking after `patience_seconds`: the move goes on with the next
-        one, from where it is.
+        Raises Refused for a move that is too far, Overloaded if nothing was stored; StillWorking after
+        `patience_seconds`, and if another process does not follow: the next move goes on from where it is.
         """
         check_distance(by)
         return await self._move(lambda state: max(state.target, state.offset) + by, patience_seconds)
@@ -125,14 +128,18 @@ class TimeMachine:
             return replace(state, target=check_ahead(find_target(state)))
 
         deadline = asyncio.get_running_loop().time() + patience_seconds
-        target = (await self._state.change(aim)).target
+        # Nobody else needs to know where it ends. From here on it is stored: a refusal would invite the caller to move
+        # once more.
+        target = (await self._state.change(aim, is_awaited=False)).target
         try:
             async with asyncio.timeout_at(deadline):
                 await self._moving.acquire()
         except TimeoutError:
-            raise StillWorking(await count_due(self._store, now=self._clock.now())) from None
+            raise StillWorking("another move is on its way") from None
         try:
             return await self._travel(target, deadline)
+        except Overloaded as error:
+            raise StillWorking(str(error)) from error
         finally:
             self._moving.release()
 
@@ -143,7 +150,8 @@ class TimeMachine:
             if self._clock.offset >= target:
                 break
             following = await next_instant(self._store, after=done_at)
-            if following is None or (offset := following + GATHER - self._clock.real_now()) >= target:
+            gather = GATHER * 2 ** (stops // EXACT_STOPS)
+            if following is None or (offset := following + gather - self._clock.real_now()) >= target:
                 await self._go_to(target)
             else:
                 await self._go_to(offset)
@@ -167,6 +175,6 @@ class TimeMachine:
             if left.is_done:
                 return now
             if asyncio.get_running_loop().time() > deadline:
-                raise StillWorking(left)
+                raise StillWorking(_tell_left(left))
             await asyncio.sleep(pause)
             pause = min(pause * 2, PAUSE_SECONDS_MAX)

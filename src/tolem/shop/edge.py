@@ -31,6 +31,8 @@ class SecurityHeaders:
                     # halyk.pay() submits a form to the gateway's page. Where this is missing the library falls back
                     # to an address with ?params=, and the token ends up in histories and logs.
                     f"form-action 'self' {config.gateway_origin}",
+                    # halyk.showPaymentWidget() shows the gateway's page in a frame.
+                    f"frame-src {config.gateway_origin}",
                     "base-uri 'none'",
                     "frame-ancestors 'none'",
                 )

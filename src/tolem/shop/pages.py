@@ -18,6 +18,7 @@ from tolem.shop.config import ShopConfig
 from tolem.shop.goods import find_good
 from tolem.shop.orders import ShopOrder, ToldOperation, find_standing
 from tolem.shop.texts import (
+    LANGUAGE_NAMES,
     LANGUAGES,
     MAYBE_HELD,
     TEXTS,
@@ -66,7 +67,7 @@ class Pages:
             tr=partial(translate, language=chosen),
             explain=partial(explain, language=chosen),
             language=chosen,
-            other_language=LANGUAGES[1 - LANGUAGES.index(chosen)],
+            languages=[(code, name) for code, name in LANGUAGE_NAMES.items() if code != chosen],
             # A link that keeps the language only where the visitor chose it by hand.
             lang_query=f"?lang={chosen}" if request.query_params.get("lang") in LANGUAGES else "",
             path=request.url.path,

@@ -65,7 +65,7 @@ def _is_at(state: MessageState) -> sa.ColumnElement[bool]:
 def _is_releasable() -> sa.ColumnElement[bool]:
     """A hold that nobody has to be asked about first."""
     return sa.and_(
-        payments.c.hold_expires_at.is_not(None),
+        payments.c.release_at.is_not(None),
         ~sa.exists().where(
             operations.c.payment_id == payments.c.id,
             operations.c.order_id == payments.c.order_id,
@@ -80,7 +80,7 @@ def _agenda() -> list[tuple[str, sa.Column[Any], sa.ColumnElement[bool]]]:
         ("waiting", messages.c.due_at, _is_at(MessageState.WAITING)),
         ("sending", messages.c.due_at, _is_at(MessageState.SENDING)),
         ("rounds", orders.c.deadline_at, is_open_round()),
-        ("holds", payments.c.hold_expires_at, _is_releasable()),
+        ("holds", payments.c.release_at, _is_releasable()),
         ("authentications", authentications.c.deadline_at, authentications.c.deadline_at.is_not(None)),
     ]
 

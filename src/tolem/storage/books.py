@@ -55,7 +55,7 @@ class BookedOperation(NamedTuple):
     post_link: str
     payment_status: PaymentStatus
     message: ToldMessage | None
-    """Of a capture, void or refund: what told its outcome."""
+    """What told its outcome."""
 
 
 class EndedOrder(NamedTuple):
@@ -122,7 +122,7 @@ def _page_of(at: sa.ColumnElement[Any], id: sa.ColumnElement[Any]) -> sa.ColumnE
 _LIMIT = sa.bindparam("limit", type_=sa.Integer)
 # Joined from the outside: each may be NULL, whatever the table says of its columns.
 _TOLD = tuple(sa.type_coerce(messages.c[name], messages.c[name].type).label(name) for name in ToldMessage._fields)
-# The message of an operation was committed with its outcome, at the same instant.
+# By the order, too: that has an index.
 _OPERATIONS = (
     sa.select(
         *(operations.c[name] for name in BookedOperation._fields[:8]),
@@ -138,12 +138,7 @@ _OPERATIONS = (
         .join(payments, payments.c.id == operations.c.payment_id)
         .outerjoin(
             messages,
-            sa.and_(
-                messages.c.order_id == operations.c.order_id,
-                messages.c.payment_id == operations.c.payment_id,
-                messages.c.kind == operations.c.kind,
-                messages.c.created_at == operations.c.finished_at,
-            ),
+            sa.and_(messages.c.order_id == operations.c.order_id, messages.c.operation_id == operations.c.id),
         )
     )
     .where(_page_of(operations.c.created_at, operations.c.id))

@@ -2,7 +2,9 @@
 
 from uuid import UUID
 
+from tolem.domain.appearance import Logo
 from tolem.domain.authentication import PendingAuthentication
+from tolem.domain.declines import Declines
 from tolem.domain.history import (
     MessageWithOrder,
     OrderHistory,
@@ -16,6 +18,7 @@ from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import Message
 from tolem.domain.order import AccessToken, Order, Page, RequestKey
+from tolem.domain.saved_card import CardConsent, SavedCard, VaultKey
 from tolem.domain.sealed_card import CardKey, SealedCard
 from tolem.storage.change import Key
 from tolem.storage.tables import Setting
@@ -66,6 +69,31 @@ def card_key_by_name(name: str) -> Key[CardKey]:
     return Key(CardKey, ("name",), (name,))
 
 
+def saved_card_by_id(card_id: UUID) -> Key[SavedCard]:
+    """A saved card, or one that was or is to be one."""
+    return Key(SavedCard, ("id",), (card_id,))
+
+
+def saved_card_by_fingerprint(fingerprint: bytes) -> Key[SavedCard]:
+    """The same, by whose card it is."""
+    return Key(SavedCard, ("fingerprint",), (fingerprint,))
+
+
+def card_consent_of(payment_id: UUID) -> Key[CardConsent]:
+    """The word of a payment's payer to save the card."""
+    return Key(CardConsent, ("payment_id",), (payment_id,))
+
+
+def vault_key_by_name(name: str) -> Key[VaultKey]:
+    """A key of the vault."""
+    return Key(VaultKey, ("name",), (name,))
+
+
+def declines_of(fingerprint: bytes) -> Key[Declines]:
+    """The recent declines of a card, address or terminal."""
+    return Key(Declines, ("hash",), (fingerprint,))
+
+
 def merchant_by_client(client_id: str) -> Key[Merchant]:
     """A merchant by the name it authenticates with."""
     return Key(Merchant, ("client_id",), (client_id,))
@@ -79,6 +107,11 @@ def terminal_by_id(terminal_id: UUID) -> Key[Terminal]:
 def webhook_secrets_of(terminal_id: UUID) -> Key[WebhookSecrets]:
     """A terminal's webhook secrets, sealed."""
     return Key(WebhookSecrets, ("terminal_id",), (terminal_id,))
+
+
+def logo_by_name(name: str) -> Key[Logo]:
+    """A shop's logo."""
+    return Key(Logo, ("name",), (name,))
 
 
 def setting_by_name(name: str) -> Key[Setting]:

@@ -113,9 +113,15 @@ _ORDER_OF_OPERATION = sa.select(operations.c.order_id).where(operations.c.id == 
 _INVOICE_OF_ORDER = sa.select(orders.c.invoice_id, orders.c.currency).where(
     orders.c.id == sa.bindparam("order_id", type_=Id)
 )
+# What is open is due at some time: the index operations_due holds these few rows.
+_IS_OPEN = sa.and_(
+    operations.c.due_at.is_not(None),
+    one_of(operations.c.status, OPEN_OPERATIONS),
+    one_of(operations.c.kind, MONEY_KINDS),
+)
 _LIST_OPEN = (
     sa.select(*operations.columns)
-    .where(one_of(operations.c.status, OPEN_OPERATIONS), one_of(operations.c.kind, MONEY_KINDS))
+    .where(_IS_OPEN)
     .order_by(operations.c.created_at, operations.c.id)
     .limit(sa.literal_column("1000"))
 )
@@ -134,11 +140,10 @@ def _count_if(condition: sa.ColumnElement[bool], name: str) -> sa.ColumnElement[
     return sa.func.count().filter(operations.c.alerted_at.is_(None), condition).label(name)
 
 
-# The condition of the index operations_open, word for word: it holds the few rows that are open.
 _OPEN_OPERATIONS = sa.select(
     _COUNT,
     sa.func.min(operations.c.created_at, type_=Instant).label("oldest_at"),
     sa.func.count(operations.c.alerted_at).label("given_up"),
     _count_if(operations.c.created_at > sa.bindparam("minute_ago", type_=Instant), "recent"),
     _count_if(operations.c.created_at <= sa.bindparam("hour_ago", type_=Instant), "old"),
-).where(one_of(operations.c.status, OPEN_OPERATIONS), one_of(operations.c.kind, MONEY_KINDS))
+).where(_IS_OPEN)

@@ -2,7 +2,9 @@
 
 import sqlalchemy as sa
 
+from tolem.domain.appearance import Logo
 from tolem.domain.authentication import PendingAuthentication
+from tolem.domain.declines import Declines
 from tolem.domain.history import (
     Event,
     MessageWithOrder,
@@ -18,6 +20,7 @@ from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import ENDED, UNDELIVERED, Attempt, Message
 from tolem.domain.order import AccessToken, Order, Page, RequestKey
 from tolem.domain.payment import Operation, Payment
+from tolem.domain.saved_card import CardConsent, SavedCard, VaultKey
 from tolem.domain.sealed_card import CardKey, SealedCard
 from tolem.storage.mapping import Child, Mapped, Pointer, Root, Schema
 from tolem.storage.tables import (
@@ -25,8 +28,11 @@ from tolem.storage.tables import (
     access_tokens,
     attempts,
     authentications,
+    card_consents,
     card_keys,
+    declines,
     events,
+    logos,
     merchants,
     messages,
     one_of,
@@ -35,9 +41,11 @@ from tolem.storage.tables import (
     pages,
     payments,
     request_keys,
+    saved_cards,
     sealed_cards,
     settings,
     terminals,
+    vault_keys,
     webhook_secrets,
 )
 
@@ -55,6 +63,7 @@ tolem_schema = Schema(
         unique=("client_id",),
     ),
     Mapped(terminals, Terminal, mutable=_all_but(terminals, "id", "merchant_id", "created_at")),
+    Mapped(logos, Logo),
     Mapped(webhook_secrets, WebhookSecrets, mutable=_all_but(webhook_secrets, "terminal_id")),
     Mapped(
         orders,
@@ -63,7 +72,7 @@ tolem_schema = Schema(
         unique=("terminal_id", "invoice_id"),
     ),
     Mapped(access_tokens, AccessToken),
-    Mapped(pages, Page),
+    Mapped(pages, Page, mutable=("language",)),
     Mapped(request_keys, RequestKey),
     Mapped(
         payments,
@@ -81,6 +90,7 @@ tolem_schema = Schema(
             "trans_status",
             "trans_status_reason",
             "hold_expires_at",
+            "release_at",
             "is_hold_expired",
             "updated_at",
         ),
@@ -88,10 +98,29 @@ tolem_schema = Schema(
     Mapped(authentications, PendingAuthentication, mutable=("step", "url", "data", "reference", "deadline_at")),
     Mapped(sealed_cards, SealedCard, mutable=("sealed", "expires_at")),
     Mapped(card_keys, CardKey),
+    Mapped(declines, Declines),
+    Mapped(
+        saved_cards,
+        SavedCard,
+        mutable=_all_but(saved_cards, "id", "merchant_id", "account_id", "fingerprint", "brand", "created_at"),
+        unique=("fingerprint",),
+    ),
+    Mapped(card_consents, CardConsent, mutable=("holder", "key_id", "sealed")),
+    Mapped(vault_keys, VaultKey, mutable=("sealed",)),
     Mapped(
         operations,
         Operation,
-        mutable=("status", "rrn", "reason_code", "tries", "due_at", "doubted_at", "alerted_at", "finished_at"),
+        mutable=(
+            "status",
+            "rrn",
+            "reason_code",
+            "tries",
+            "due_at",
+            "asked_until",
+            "doubted_at",
+            "alerted_at",
+            "finished_at",
+        ),
     ),
     Mapped(events, Event),
     Mapped(messages, Message, mutable=("state", "tries", "tries_before", "due_at", "lease_owner", "leased_until")),

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tolem.domain.key import (
     SANDBOX_SERVER_KEY,
@@ -47,9 +49,14 @@ class Sealer:
         """Of the key that seals."""
         self.key_ids = tuple(key.id for key in keys)
         self._ciphers = {key.id: AESGCM(key.secret) for key in keys}
+        self._first = keys[0]
 
     def __repr__(self) -> str:
         return f"Sealer({', '.join(self.key_ids)})"
+
+    def derive(self, purpose: bytes) -> bytes:
+        """A key of 32 bytes for one purpose, of the first server key: another one once that is replaced."""
+        return HKDF(SHA256(), SERVER_KEY_BYTES, salt=None, info=b"tolem " + purpose).derive(self._first.secret)
 
     def seal(self, secret: bytes, owner: bytes) -> bytes:
         """`owner`: names what the secret belongs to; it is not stored, and needed to open."""

@@ -4,7 +4,7 @@ A claim takes rows whose order nobody is working on (SKIP LOCKED on PostgreSQL, 
 changes anything of an order holds the order's lock. On SQLite the writer is alone anyway.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,12 +18,12 @@ from tolem.storage.tables import (
     access_tokens,
     authentications,
     card_keys,
+    declines,
     one_of,
     operations,
     orders,
     pages,
     payments,
-    request_keys,
     sealed_cards,
 )
 
@@ -31,17 +31,17 @@ NIL = UUID(int=0)
 
 
 class DueHold(NamedTuple):
-    """A hold that has expired and is not being moved."""
+    """A hold that is to be released and is not being moved."""
 
-    expires_at: datetime
+    release_at: datetime
     payment_id: UUID
     order_id: UUID
 
 
-async def claim_operations(store: Store, *, real_now: datetime, hold: timedelta, limit: int) -> list[Operation]:
-    """Takes up operations without a known outcome that are due, and counts the try. They are due again after
-    `hold` unless the outcome is recorded before."""
-    return await store.sweep(_CLAIM_OPERATIONS, real_now=real_now, again_at=real_now + hold, limit=limit)
+async def claim_operations(store: Store, *, real_now: datetime, until: datetime, limit: int) -> list[Operation]:
+    """Takes up operations without a known outcome that are due, and counts the try. They may be asked about until then,
+    and are due again then unless the outcome is recorded before."""
+    return await store.sweep(_CLAIM_OPERATIONS, real_now=real_now, until=until, limit=limit)
 
 
 async def due_rounds(store: Store, *, now: datetime, limit: int) -> list[UUID]:
@@ -50,9 +50,9 @@ async def due_rounds(store: Store, *, now: datetime, limit: int) -> list[UUID]:
 
 
 async def due_holds(store: Store, *, now: datetime, limit: int, after: DueHold | None = None) -> list[DueHold]:
-    """Holds that have expired and are not being moved, longest overdue first; `after`: those behind that one."""
-    expires_at, payment_id = (after.expires_at, after.payment_id) if after else (EPOCH, NIL)
-    found = await store.select(_DUE_HOLDS, now=now, after_at=expires_at, after_id=payment_id, limit=limit)
+    """Holds that are to be released and are not being moved, longest overdue first; `after`: those behind that one."""
+    release_at, payment_id = (after.release_at, after.payment_id) if after else (EPOCH, NIL)
+    found = await store.select(_DUE_HOLDS, now=now, after_at=release_at, after_id=payment_id, limit=limit)
     return [DueHold(*row) for row in found]
 
 
@@ -62,8 +62,8 @@ async def due_authentications(store: Store, *, now: datetime, limit: int) -> lis
 
 
 async def purge_expired(store: Store, *, before: datetime, real_before: datetime, limit: int) -> int:
-    """Deletes access tokens, pages, idempotency keys and sealed cards that expired before an instant (business time),
-    and card keys that did (real time), at most `limit` of each."""
+    """Deletes access tokens, pages, sealed cards and faded declines that expired before an instant (business time), and
+    card keys that did (real time), at most `limit` of each."""
     purged = [await store.sweep(purge, before=before, limit=limit) for purge in _PURGES]
     purged.append(await store.sweep(_PURGE_KEYS, before=real_before, limit=limit))
     return sum(len(rows) for rows in purged)
@@ -90,7 +90,9 @@ def _claim_operations() -> sa.Executable:
     )
     return (
         operations.update()
-        .values(due_at=_instant("again_at"), tries=operations.c.tries + sa.literal_column("1"))
+        .values(
+            due_at=_instant("until"), asked_until=_instant("until"), tries=operations.c.tries + sa.literal_column("1")
+        )
         .where(operations.c.id.in_(sa.select(claimed.c.id)))
         .returning(*operations.columns)
     )
@@ -123,11 +125,11 @@ _DUE_ROUNDS = (
     .limit(_number("limit"))
 )
 _DUE_HOLDS = (
-    sa.select(payments.c.hold_expires_at, payments.c.id, payments.c.order_id)
+    sa.select(payments.c.release_at, payments.c.id, payments.c.order_id)
     .where(
-        payments.c.hold_expires_at <= _instant("now"),
-        payments.c.hold_expires_at >= _instant("after_at"),
-        sa.or_(payments.c.hold_expires_at > _instant("after_at"), payments.c.id > sa.bindparam("after_id", type_=Id)),
+        payments.c.release_at <= _instant("now"),
+        payments.c.release_at >= _instant("after_at"),
+        sa.or_(payments.c.release_at > _instant("after_at"), payments.c.id > sa.bindparam("after_id", type_=Id)),
         ~sa.exists().where(
             operations.c.payment_id == payments.c.id,
             operations.c.order_id == payments.c.order_id,
@@ -135,7 +137,7 @@ _DUE_HOLDS = (
             one_of(operations.c.kind, MONEY_KINDS),
         ),
     )
-    .order_by(payments.c.hold_expires_at, payments.c.id)
+    .order_by(payments.c.release_at, payments.c.id)
     .limit(_number("limit"))
 )
 _DUE_AUTHENTICATIONS = (
@@ -144,5 +146,5 @@ _DUE_AUTHENTICATIONS = (
     .order_by(authentications.c.deadline_at)
     .limit(_number("limit"))
 )
-_PURGES = tuple(_purge(table) for table in (access_tokens, pages, request_keys, sealed_cards))
+_PURGES = tuple(_purge(table) for table in (access_tokens, pages, sealed_cards, declines))
 _PURGE_KEYS = _purge(card_keys)

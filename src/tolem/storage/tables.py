@@ -92,7 +92,9 @@ terminals = sa.Table(
     _needed("accept_unavailable", Flag),
     _needed("attempts_max", Integer),
     _needed("round_minutes", Integer),
+    _needed("extension_minutes", Integer),
     _needed("link_hosts", Texts),
+    _needed("frame_hosts", Texts),
     _needed("seed_bodies", Flag),
     _needed("hold_days", Integer),
     _needed("tells", Texts),
@@ -102,8 +104,13 @@ terminals = sa.Table(
     _needed("notify_whole_seconds", Integer),
     _needed("notify_retry_after_max_seconds", Integer),
     _needed("notify_response_bytes", Integer),
+    _needed("logo", Text),
+    _needed("colour", Text),
+    _needed("text_colour", Text),
     _needed("created_at", Instant),
 )
+
+logos = sa.Table("logos", metadata, _key("name", Text), _needed("body", LargeBinary))
 
 webhook_secrets = sa.Table(
     "webhook_secrets",
@@ -133,6 +140,7 @@ orders = sa.Table(
     _needed("account_id", Text),
     Column("opened_at", Instant),
     Column("deadline_at", Instant),
+    _needed("is_extended", Flag),
     _needed("has_left", Flag),
     _needed("reason_code", Integer),
     _needed("return_url", Text),
@@ -146,6 +154,7 @@ orders = sa.Table(
     _needed("name", Text),
     _needed("data", Text),
     _needed("payment_type", Text),
+    _needed("offers_saving", Flag),
     _needed("page_refusal", Text),
     Column("page_refused_at", Instant),
     _needed("created_at", Instant),
@@ -181,6 +190,7 @@ pages = sa.Table(
     _needed("order_id", Id),
     _needed("round_id", Id),
     _needed("language", Text),
+    _needed("frame_origin", Text),
     _needed("expires_at", Instant),
     sqlite_with_rowid=False,
 )
@@ -193,10 +203,8 @@ request_keys = sa.Table(
     _needed("order_id", Id),
     _needed("operation_id", Id),
     _needed("content_hash", LargeBinary),
-    _needed("expires_at", Instant),
     sqlite_with_rowid=False,
 )
-Index("request_keys_expiry", request_keys.c.expires_at)
 
 payments = sa.Table(
     "payments",
@@ -223,7 +231,9 @@ payments = sa.Table(
     _needed("trans_status_reason", Text),
     _needed("ip", Text),
     _needed("card_id", Id),
+    _needed("saves_card", Flag),
     Column("hold_expires_at", Instant),
+    Column("release_at", Instant),
     _needed("is_hold_expired", Flag),
     _needed("created_at", Instant),
     _needed("updated_at", Instant),
@@ -234,7 +244,7 @@ payments = sa.Table(
     ),
 )
 Index("payments_order", payments.c.order_id)
-_partial("payments_hold", payments.c.hold_expires_at, where=payments.c.hold_expires_at.is_not(None))
+_partial("payments_release", payments.c.release_at, where=payments.c.release_at.is_not(None))
 _partial("payments_open", payments.c.order_id, where=one_of(payments.c.status, OPEN_STATUSES), unique=True)
 _partial("payments_successful", payments.c.round_id, where=one_of(payments.c.status, SUCCESSFUL_STATUSES), unique=True)
 
@@ -262,9 +272,20 @@ sealed_cards = sa.Table(
     _needed("order_id", Id),
     _needed("key_name", Text),
     Column("sealed", LargeBinary),
+    _needed("fingerprint", LargeBinary),
     _needed("expires_at", Instant),
 )
 Index("sealed_cards_expiry", sealed_cards.c.expires_at)
+
+declines = sa.Table(
+    "declines",
+    metadata,
+    _key("hash", LargeBinary),
+    _needed("last_at", Instant),
+    _needed("expires_at", Instant),
+    sqlite_with_rowid=False,
+)
+Index("declines_expiry", declines.c.expires_at)
 
 card_keys = sa.Table(
     "card_keys",
@@ -273,6 +294,56 @@ card_keys = sa.Table(
     _needed("sealed", LargeBinary),
     _needed("expires_at", Instant),
 )
+
+saved_cards = sa.Table(
+    "saved_cards",
+    metadata,
+    _key("id", Id),
+    _needed("merchant_id", Id),
+    _needed("terminal_id", Id),
+    _needed("account_id", Text),
+    _needed("fingerprint", LargeBinary),
+    _needed("masked_pan", Text),
+    _needed("brand", Choice(Brand)),
+    _needed("expiry_year", Integer),
+    _needed("expiry_month", Integer),
+    _needed("holder", Text),
+    Column("key_id", Text),
+    Column("sealed", LargeBinary),
+    _needed("payment_id", Id),
+    _needed("rrn", Text),
+    _needed("created_at", Instant),
+    _needed("updated_at", Instant),
+    sa.UniqueConstraint("fingerprint", name="saved_cards_fingerprint"),
+    sa.CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="saved_cards_sealed"),
+)
+Index("saved_cards_account", saved_cards.c.merchant_id, saved_cards.c.account_id)
+_partial("saved_cards_key", saved_cards.c.key_id, where=saved_cards.c.key_id.is_not(None))
+_partial("saved_cards_empty", saved_cards.c.updated_at, where=saved_cards.c.sealed.is_(None))
+
+card_consents = sa.Table(
+    "card_consents",
+    metadata,
+    _key("payment_id", Id),
+    _needed("card_id", Id),
+    _needed("merchant_id", Id),
+    _needed("terminal_id", Id),
+    _needed("account_id", Text),
+    _needed("fingerprint", LargeBinary),
+    _needed("masked_pan", Text),
+    _needed("brand", Choice(Brand)),
+    _needed("expiry_year", Integer),
+    _needed("expiry_month", Integer),
+    _needed("holder", Text),
+    Column("key_id", Text),
+    Column("sealed", LargeBinary),
+    _needed("created_at", Instant),
+    sa.CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="card_consents_sealed"),
+)
+_partial("card_consents_open", card_consents.c.payment_id, where=card_consents.c.sealed.is_not(None))
+Index("card_consents_created", card_consents.c.created_at)
+
+vault_keys = sa.Table("vault_keys", metadata, _key("name", Text), _needed("sealed", LargeBinary))
 
 operations = sa.Table(
     "operations",
@@ -293,6 +364,7 @@ operations = sa.Table(
     _needed("reason_code", Integer),
     _needed("tries", Integer),
     Column("due_at", Instant),
+    Column("asked_until", Instant),
     Column("doubted_at", Instant),
     Column("alerted_at", Instant),
     _needed("created_at", Instant),
@@ -311,7 +383,11 @@ _partial(
 _partial(
     "operations_open",
     operations.c.payment_id,
-    where=sa.and_(one_of(operations.c.status, OPEN_OPERATIONS), one_of(operations.c.kind, MONEY_KINDS)),
+    where=sa.and_(
+        one_of(operations.c.status, OPEN_OPERATIONS),
+        one_of(operations.c.kind, MONEY_KINDS),
+        operations.c.finished_at.is_(None),  # a late approval opens again what was settled, beside another
+    ),
     unique=True,
 )
 _partial(
@@ -342,6 +418,7 @@ messages = sa.Table(
     _needed("round_id", Id),
     _needed("terminal_id", Id),
     Column("payment_id", Id),
+    Column("operation_id", Id),
     _needed("kind", Choice(MessageKind)),
     _needed("url", Text),
     _needed("host", Text),

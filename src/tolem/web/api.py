@@ -7,6 +7,7 @@ as long as nothing is reserved.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -45,9 +46,7 @@ ASK_AGAIN_SECONDS = 5
 """Retry-After of an outcome that is being found out."""
 
 LATER = {
-    "/cards/{accountId}": "the list of saved cards",
-    "/card/deactivate/{id}": "removing a saved card",
-    "/payments/cards/auth": "payment with a saved card",
+    "/payments/cards/auth": "payment with a saved card by API",
     "/payments/cards/confirmPayment": "confirmation of a payment by API",
     "/payment/cryptopay": "payment by cryptogram",
     "/invoice": "payment links",
@@ -90,8 +89,12 @@ def api_routes(access: Access, statuses: Statuses, operations: Operations) -> li
 
 
 def on_both_hosts(paths: Mapping[str, "Endpoint"]) -> list[Route]:
-    """Each path bare and under /api, as on the bank's two hosts."""
-    return [Route(prefix + path, endpoint) for path, endpoint in paths.items() for prefix in ("", "/api")]
+    """Each path bare and under /api, as on the bank's two hosts, with or without a slash at its end: a redirect is more
+    than many clients follow with a POST."""
+    routes = [Route(prefix + path, endpoint) for path, endpoint in paths.items() for prefix in ("", "/api")]
+    for route in routes:
+        route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + "/?$")
+    return routes
 
 
 async def authenticate(access: Access, request: Request) -> Bearer:
@@ -150,9 +153,20 @@ class _Api:
         money = MoneyRequest(kind, payment_id, asked.amount, asked.external_id, key, content)
         gone = asyncio.ensure_future(request.until_gone())
         try:
-            return _answer_move(await self._operations.move(bearer, money, lambda: not gone.done()))
-        finally:
+            result = await self._operations.move(bearer, money)
+        except BaseException:
             gone.cancel()
+            raise
+
+        async def note() -> None:
+            # The server takes an answer to a caller that has gone, too. Looked at before anything is awaited: later
+            # everybody counts as gone.
+            is_gone = gone.done()
+            gone.cancel()
+            if not is_gone:
+                await self._operations.note_told(result)
+
+        return _answer_move(result)._replace(on_sent=note)
 
 
 def _render_status_error(message: str, code: int) -> bytes:

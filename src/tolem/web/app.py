@@ -16,11 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tolem.domain.errors import Overloaded
 from tolem.telemetry import faults_total, log, requests_seconds
-from tolem.web.checkout import PAGE_PREFIX, PageEndpoint, PayformEndpoint, html, preferred_language
+from tolem.web.checkout import PAGE_PREFIX, PageEndpoint, PayformEndpoint, message, page_path_of, preferred_language
 from tolem.web.http import Disconnected, Request, Response, json_response
 from tolem.web.oauth import CORS, TokenEndpoint
 from tolem.web.pages import Pages
 from tolem.web.return_address import RETURN_PREFIX, ReturnEndpoint
+from tolem.web.shells import PageBytes
 
 TOKEN_PATHS = ("/epay2/oauth2/token", "/oauth2/token")
 PAYFORM_PATHS = ("/payform", "/payform/", "/redesign-payform", "/redesign-payform/")
@@ -86,6 +87,8 @@ class Edge:
             response = self._answer_overload(request, route)
         except Exception as error:
             response = self._answer_fault(request, route, error)
+        if isinstance(response.body, PageBytes) and "gzip" in request.header(b"accept-encoding"):
+            response = _gzipped(response, response.body)
         await response.send(send, without_body=request.method == "HEAD")
         route.seconds.observe(time.perf_counter() - started)
 
@@ -93,7 +96,7 @@ class Edge:
         log.warning("overloaded", route=route.name)
         retry = (b"retry-after", b"1")
         if route.is_for_payers:
-            busy = html(503, self._pages.busy(preferred_language(request)))
+            busy = message(request, 503, self._pages.busy(preferred_language(request), page_path_of(request)))
             return busy._replace(headers=[*busy.headers, retry])
         body = {"error": "temporarily_unavailable", "code": 461, "message": "too many requests wait; try again"}
         return json_response(503, msgspec.json.encode(body), retry, *CORS)
@@ -103,12 +106,17 @@ class Edge:
         faults_total.inc()
         log.error("fault", incident=incident, route=route.name, exc_info=error)
         if route.is_for_payers:
-            return html(500, self._pages.fault(preferred_language(request), incident))
+            page = self._pages.fault(preferred_language(request), incident, page_path_of(request))
+            return message(request, 500, page)
         return json_response(500, render_fault(incident), *CORS)
 
 
 def _route(name: str, endpoint: Callable[[Request], Awaitable[Response]], *, is_for_payers: bool) -> Route:
     return Route(name, endpoint, is_for_payers, requests_seconds.labels(name))
+
+
+def _gzipped(response: Response, page: PageBytes) -> Response:
+    return response._replace(headers=[*response.headers, (b"content-encoding", b"gzip")], body=page.gzipped())
 
 
 def new_incident() -> str:

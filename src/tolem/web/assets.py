@@ -1,14 +1,19 @@
-"""The page's own style, script and icon: read once at start, served under names that carry a hash of their content.
+"""The page's own styles, scripts and icon: read once at start, served under names that carry a hash of their content.
 
-Called by the app (routes) and by the pages (addresses). Invariant: one name means one content for ever, so browsers may
-keep it for a year; a change of content changes the name.
+Called by the app (routes) and by the pages (addresses). Comments and indentation are for people and stay here: they are
+a fifth of what a payer would load. Invariant: one name means one content for ever, so browsers may keep it for a year;
+a change of content changes the name.
 """
 
 import gzip
 import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from markupsafe import Markup
 
 STATIC = Path(__file__).parent / "static"
 CONTENT_TYPES = {
@@ -18,7 +23,14 @@ CONTENT_TYPES = {
     "challenge.js": b"text/javascript; charset=utf-8",
     "sandbox.css": b"text/css; charset=utf-8",
     "sandbox.js": b"text/javascript; charset=utf-8",
+    "frame.css": b"text/css; charset=utf-8",
+    "frame.js": b"text/javascript; charset=utf-8",
     "icon.svg": b"image/svg+xml",
+}
+# Scripts and styles are written so that this is safe: a comment has a line of its own, no text goes over lines.
+_FOR_PEOPLE = {
+    "js": re.compile(r"^[ \t]*(?://.*\n)?", re.MULTILINE),
+    "css": re.compile(r"/\*.*?\*/\s*|^[ \t]+", re.MULTILINE | re.DOTALL),
 }
 
 
@@ -32,6 +44,14 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     gzipped: bytes
     etag: bytes
     """Strong, quoted."""
+    integrity: str
+    """Of the body: a browser loads nothing else under this name (Subresource Integrity)."""
+
+    @property
+    def source(self) -> str:
+        """The attributes that load a style or a script."""
+        name = "href" if self.path.endswith(".css") else "src"
+        return f'{name}="{self.path}" integrity="{self.integrity}"'
 
     def headers(self, *, gzipped: bool) -> list[tuple[bytes, bytes]]:
         """The answer's headers, with or without compression."""
@@ -52,13 +72,34 @@ def load_assets() -> dict[str, Asset]:
     return {name: _load(name) for name in CONTENT_TYPES}
 
 
+def template_names() -> dict[str, Callable[[str], str]]:
+    """What templates call: `asset` for a file's address, `source` for the attributes that load it."""
+    assets = load_assets()
+    return {
+        "asset": lambda name: assets[name].path,
+        "source": lambda name: Markup(assets[name].source),  # noqa: S704 - of our own files
+    }
+
+
+def integrity_of(body: bytes) -> str:
+    """A content's hash as an `integrity` attribute has it."""
+    return "sha256-" + b64encode(hashlib.sha256(body).digest()).decode()
+
+
 def static_files() -> dict[str, Asset]:
     """Address → asset: everything below `/static/`."""
     return {asset.path: asset for asset in load_assets().values()}
 
 
-def _load(name: str) -> Asset:
+def read_lean(name: str) -> bytes:
+    """A static file as it is served."""
     body = (STATIC / name).read_bytes()
+    for_people = _FOR_PEOPLE.get(name.rpartition(".")[2])
+    return for_people.sub("", body.decode()).encode() if for_people else body
+
+
+def _load(name: str) -> Asset:
+    body = read_lean(name)
     digest = hashlib.sha256(body).hexdigest()[:12]
     stem, suffix = name.rsplit(".", 1)
     return Asset(
@@ -67,4 +108,5 @@ def _load(name: str) -> Asset:
         body=body,
         gzipped=gzip.compress(body, 9, mtime=0),
         etag=f'"{digest}"'.encode(),
+        integrity=integrity_of(body),
     )

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tolem.domain.authentication import AuthenticationStep, PendingAuthentication
-from tolem.i18n.formats import format_amount
-from tolem.i18n.translator import Translator
-from tolem.web.assets import load_assets
-from tolem.web.pages import PageView
+from tolem.i18n.translator import LANGUAGE_NAMES, Translator
+from tolem.web.assets import template_names
+from tolem.web.pages import Pages, link_address
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape
+from tolem.web.view import PageView
 
 
 class _Texts(NamedTuple):
@@ -30,10 +30,12 @@ class _Texts(NamedTuple):
 class ChallengePages:
     """Renders them; one for the life of a process."""
 
-    def __init__(self, translator: Translator, *, sandbox: bool) -> None:
+    def __init__(self, translator: Translator, pages: Pages, *, sandbox: bool) -> None:
+        """`pages`: the order's others, which look the same."""
         self._translator = translator
-        assets = load_assets()
-        press = Press(translator, sandbox=sandbox, asset=lambda name: assets[name].path)
+        self._pages = pages
+        languages = tuple(LANGUAGE_NAMES.items())
+        press = Press(translator, sandbox=sandbox, languages=languages, **template_names())
         self._texts = {
             language: _Texts(
                 device=press.shell("device.html", language),
@@ -50,17 +52,12 @@ class ChallengePages:
     def page(self, view: PageView, pending: PendingAuthentication | None, session_data: str) -> bytes:
         """What an attempt waits for; None: it waits at another opening of the page. `session_data`: goes to the issuer
         and comes back from it (threeDSSessionData)."""
-        texts = self._texts[self._translator.choose(view.language)]
-        url = view.return_url if view.return_url.startswith(("https://", "http://")) else ""
-        values = {
-            "state": Html(view.state.value),
-            "shop": escape(view.shop_name),
-            "amount": escape(format_amount(view.amount, view.currency)),
-            "path": escape(view.page_path),
-            "link": texts.link.fill({"url": escape(url)}) if url else NOTHING,
-        }
+        language = self._translator.choose(view.language)
+        texts, values = self._texts[language], self._pages.order_values(view, language)
+        url = link_address(view.return_url)
+        values["link"] = texts.link.fill({"url": escape(url)}) if url else NOTHING
         if pending is None:
-            return _encode(texts.elsewhere.fill(values))
+            return texts.elsewhere.fill_page(values)
         values |= {
             "step": Html(pending.step.value),
             "url": escape(pending.url),
@@ -69,21 +66,18 @@ class ChallengePages:
             "window": Html(pending.window.value),
         }
         shell = {AuthenticationStep.DEVICE: texts.device, AuthenticationStep.CHALLENGE: texts.challenge}
-        return _encode(shell.get(pending.step, texts.decoupled).fill(values))
+        return shell.get(pending.step, texts.decoupled).fill_page(values)
 
     def returned(self, language: str, path: str, step: AuthenticationStep) -> bytes:
         """Where the issuer sends the browser back: in a frame it only knocks, else it leads on to `path`; empty: the
         browser has to find back by itself."""
         texts = self._texts[self._translator.choose(language)]
         shell = texts.returned if path else texts.returned_nowhere
-        return _encode(shell.fill({"path": escape(path) if path else NOTHING, "step": Html(step.value)}))
+        values = {"path": escape(path), "step": Html(step.value), "frame": NOTHING, "stop": NOTHING}
+        return shell.fill_page(values)
 
 
 def origins(pending: PendingAuthentication) -> Sequence[str]:
     """Of the access control server: where the page may post, and what its frame may show."""
     scheme, _, rest = pending.url.partition("://")
     return (f"{scheme}://{rest.partition('/')[0]}",) if rest else ()
-
-
-def _encode(page: Html) -> bytes:
-    return page.encode("utf-8", "replace")

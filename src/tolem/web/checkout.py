@@ -5,33 +5,40 @@ with a redirect to the page, which shows the order's true state; so Back, reload
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
 
 from tolem.domain.card import CardField, InvalidCard
-from tolem.domain.errors import Overloaded, Refusal, Refused
+from tolem.domain.errors import Limited, Overloaded, Refusal, Refused
 from tolem.domain.payment import Payment
 from tolem.flows import rounds
 from tolem.flows.authorization import PATIENCE_SECONDS
 from tolem.flows.checkout import Checkout, OpenedPage
 from tolem.flows.rounds import PageState
 from tolem.flows.way_back import WayBack
+from tolem.i18n.translator import LANGUAGE_NAMES
 from tolem.telemetry import log
 from tolem.web.browser import FIELD, read_browser
+from tolem.web.card_choice import read_choice
+from tolem.web.card_form import BUSY, RETYPE, UNREAD, WAIT
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
-from tolem.web.pages import Pages, PageView
-from tolem.wire.pay_object import FLAGS, PayObjectError, parse_address, parse_posted
+from tolem.web.pages import Pages
+from tolem.web.view import PageStatus, PageView
+from tolem.wire.pay_object import FLAGS, SHORT_FORM, PayObject, PayObjectError, parse_address, parse_posted
 
 PAYFORM_BODY_MAX = 64 * 1024
 """`params` has at most 16 KB; URL-encoding makes three of one, and the flags need a little."""
 CARD_BODY_MAX = 8 * 1024
 PAGE_PREFIX = "/pay/"
 
+ANY_SITE = ("http:", "https:")
+"""May show a page in a frame that holds nothing of an order and nothing to press."""
+
 _RETURN_TO_SUCCESS = (PageState.APPROVED, PageState.PAID)
-_HTML = [(b"content-type", b"text/html; charset=utf-8"), *security_headers()]
 
 
 class PayformEndpoint:
@@ -43,7 +50,7 @@ class PayformEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """POST of tolem's own library, GET of the bank's and its old copies. A refusal is a page that says why."""
-        language = ""
+        language, frame_origin = "", None
         try:
             if request.method == "POST":
                 fields = await request.form(PAYFORM_BODY_MAX)
@@ -53,22 +60,26 @@ class PayformEndpoint:
                 wish = parse_address(fields.get("params", ""), _flags(fields))
             else:
                 return method_not_allowed("GET, POST")
-            language = wish.language
-            page_id = await self._checkout.open_page(wish)
+            language, frame_origin = wish.language, _frame_origin(request, fields, wish)
+            page_id = await self._checkout.open_page(wish, preferred_language(request), frame_origin=frame_origin)
         except PayObjectError as error:
+            if error.access_token:
+                await self._checkout.note_unreadable(error.access_token, str(error))
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
-            return self._refuse(request, refused, language)
+            return self._refuse(request, refused, language, frame_origin)
         except Refused as refused:
-            return self._refuse(request, refused, language)
+            return self._refuse(request, refused, language, frame_origin)
         return redirect(PAGE_PREFIX + page_id)
 
-    def _refuse(self, request: Request, refused: Refused, language: str) -> Response:
+    def _refuse(self, request: Request, refused: Refused, language: str, frame_origin: str | None) -> Response:
         log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.message)
         language = language or preferred_language(request)
+        shop = _referring_origin(request)
         if refused.refusal is Refusal.NOT_AVAILABLE:
-            return html(501, self._pages.not_available(language, refused.message))
+            return message(request, 501, self._pages.not_available(language, refused.message, shop, frame_origin or ""))
         status = 413 if isinstance(refused, BodyTooLarge) else 400
-        return html(status, self._pages.invalid(language, refused.refusal, refused.message))
+        page = self._pages.invalid(language, refused.refusal, refused.message, shop, frame_origin or "")
+        return message(request, status, page)
 
 
 class PageEndpoint:
@@ -90,10 +101,18 @@ class PageEndpoint:
         self._way_back = way_back
         self._public_origin = public_origin
         self._return_prefix = return_prefix
-        self._posts = {"": self._pay, "leave": self._leave, "device": self._identify, "abandon": self._abandon}
+        self._posts = {
+            "": self._pay,
+            "leave": self._leave,
+            "language": self._speak,
+            "extend": self._extend,
+            "device": self._identify,
+            "abandon": self._abandon,
+        }
 
     async def __call__(self, request: Request) -> Response:
-        """`/pay/{id}`, `/pay/{id}/state`, and what its forms post to: `leave`, `device`, `abandon`."""
+        """`/pay/{id}`, `/pay/{id}/state`, and what its forms and buttons post to: `leave`, `language`, `extend`,
+        `device`, `abandon`."""
         page_id, _, action = request.scope["path"][len(PAGE_PREFIX) :].partition("/")
         if request.method in ("GET", "HEAD"):
             if action == "":
@@ -113,47 +132,55 @@ class PageEndpoint:
 
     async def _show(self, request: Request, page_id: str) -> Response:
         opened = await self._checkout.look(page_id, PATIENCE_SECONDS)
-        if opened is None or opened.state is PageState.INVALID:
+        if opened is None:
             return self._no_page(request)
         view, pending = page_view(opened, page_id), opened.pending
-        if pending is None and opened.state is not PageState.CHALLENGE:
-            return html(200, self._pages.page(view))
+        if view.state is PageState.INVALID:
+            page = self._pages.invalid(view.language, Refusal.NOT_FOUND, "", view.return_url, view.frame_origin)
+            return message(request, 404, page)
+        if pending is None and view.state is not PageState.CHALLENGE:
+            return html(200, self._pages.page(view), opened.frame_ancestors)
         session_data = self._way_back.seal(page_id, pending.return_nonce) if pending else ""
         issuers = origins(pending) if pending else ()
         body = self._challenge_pages.page(view, pending, session_data)
-        return html(200, body, form_action_extra=issuers, frame_src=(SELF, *issuers) if issuers else ())
+        return html(200, body, opened.frame_ancestors, issuers, (SELF, *issuers) if issuers else ())
 
     async def _tell_state(self, page_id: str) -> Response:
         opened = await self._checkout.look(page_id, 0.0)
-        state = opened.state if opened else PageState.INVALID
-        return json_response(200 if opened else 404, msgspec.json.encode({"state": state}))
+        if opened is None:
+            return json_response(404, msgspec.json.encode(PageStatus(PageState.INVALID, PageState.INVALID.value)))
+        view = page_view(opened, page_id)
+        return json_response(200, msgspec.json.encode(PageStatus(view.state, view.version, view.seconds_left)))
 
     async def _pay(self, request: Request, page_id: str) -> Response:
+        fields = await self._read_form(request, page_id)
+        if isinstance(fields, Response):
+            return fields
+        typed = _typed(fields)
+        browser = read_browser(request, fields.get(FIELD, ""))
         try:
-            fields = await request.form(CARD_BODY_MAX)
-        except Refused as refused:
-            log.info("form_refused", reason=refused.message)
-            status = 413 if isinstance(refused, BodyTooLarge) else 400
-            language = preferred_language(request)
-            return html(status, self._pages.invalid(language, refused.refusal, refused.message))
-        typed = {field: fields.get(field, "") for field in CardField}
-        try:
-            await self._checkout.pay(
-                page_id, typed, read_browser(request, fields.get(FIELD, "")), self._return_base(request)
-            )
+            await self._checkout.pay(page_id, typed, browser, self._return_base(request), read_choice(fields))
         except Overloaded:  # nothing was stored, so nothing was sent
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
                 return redirect(PAGE_PREFIX + page_id)
             log.warning("overloaded", route="page")
-            return html(503, self._pages.form(page_view(opened, page_id), typed=typed, is_busy=True))
+            page = self._pages.form(page_view(opened, page_id), typed=typed, notice=BUSY)
+            return html(503, page, opened.frame_ancestors)
+        except Limited:  # here neither
+            opened = await self._checkout.view(page_id)
+            if opened is None or opened.state not in rounds.PAYABLE_STATES:
+                return redirect(PAGE_PREFIX + page_id)
+            page = self._pages.form(page_view(opened, page_id), typed=typed, notice=WAIT)
+            return html(429, page, opened.frame_ancestors)
         except InvalidCard as invalid:
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:
                 return redirect(PAGE_PREFIX + page_id)
             problems = sorted(problem.value for problem in invalid.problems.values())
             log.info("card_invalid", order=str(opened.history.order.id), problems=problems)
-            return html(422, self._pages.form(page_view(opened, page_id), invalid.problems, typed))
+            page = self._pages.form(page_view(opened, page_id), invalid.problems, typed)
+            return html(422, page, opened.frame_ancestors)
         return redirect(PAGE_PREFIX + page_id)
 
     async def _leave(self, request: Request, page_id: str) -> Response:
@@ -176,6 +203,43 @@ class PageEndpoint:
         await self._checkout.abandon(page_id)
         return redirect(PAGE_PREFIX + page_id)
 
+    async def _speak(self, request: Request, page_id: str) -> Response:
+        fields = await self._read_form(request, page_id)
+        if isinstance(fields, Response):
+            return fields
+        if fields.get("language") in LANGUAGE_NAMES:
+            await self._checkout.speak(page_id, fields["language"])
+        return await self._show_again(page_id, fields)
+
+    async def _extend(self, request: Request, page_id: str) -> Response:
+        fields = await self._read_form(request, page_id)
+        if isinstance(fields, Response):
+            return fields
+        await self._checkout.extend(page_id)
+        return await self._show_again(page_id, fields)
+
+    async def _show_again(self, page_id: str, fields: dict[str, str]) -> Response:
+        """The page after a button that sent the card form along, because there is no script: what may come back into
+        the form does. Otherwise a redirect to the page, as always."""
+        typed = _typed(fields)
+        opened = await self._checkout.view(page_id) if any(typed.values()) else None
+        if opened is None or opened.state not in rounds.PAYABLE_STATES:
+            return redirect(PAGE_PREFIX + page_id)
+        notice = RETYPE if typed[CardField.NUMBER] or typed[CardField.CVC] else ""
+        page = self._pages.form(page_view(opened, page_id), typed=typed, notice=notice)
+        return html(200, page, opened.frame_ancestors)
+
+    async def _read_form(self, request: Request, page_id: str) -> dict[str, str] | Response:
+        try:
+            return await request.form(CARD_BODY_MAX)
+        except Refused as refused:
+            log.info("form_refused", reason=refused.message)
+            opened = await self._checkout.view(page_id)
+            if opened is None or opened.state not in rounds.PAYABLE_STATES:
+                return redirect(PAGE_PREFIX + page_id)
+            status = 413 if isinstance(refused, BodyTooLarge) else 400
+            return html(status, self._pages.form(page_view(opened, page_id), notice=UNREAD), opened.frame_ancestors)
+
     def _is_own_origin(self, request: Request) -> bool:
         """A browser names the page that posts; what names none is no browser, and has the address all the same."""
         origin = request.header(b"origin")
@@ -190,51 +254,70 @@ class PageEndpoint:
         return self._own_origin(request) + self._return_prefix
 
     def _no_page(self, request: Request) -> Response:
-        return html(404, self._pages.invalid(preferred_language(request), Refusal.NOT_FOUND))
+        return message(request, 404, self._pages.invalid(preferred_language(request), Refusal.NOT_FOUND))
 
 
 def page_view(opened: OpenedPage, page_id: str) -> PageView:
     """What the payer may see of an order."""
-    order = opened.history.order
+    order, terminal = opened.history.order, opened.terminal
     payment = _shown_payment(opened)
     is_success = opened.state in _RETURN_TO_SUCCESS
     return_url = order.return_url if is_success else order.failure_return_url or order.return_url
+    frame_origin = opened.page.frame_origin
     return PageView(
         language=opened.page.language or order.language,
-        shop_name=opened.terminal.name,
+        shop_name=terminal.name,
+        logo=terminal.logo,
+        colour=terminal.colour,
+        text_colour=terminal.text_colour,
         amount=order.amount,
         currency=order.currency,
         invoice_id=order.invoice_id,
         description=order.description,
         state=opened.state,
-        attempts_left=rounds.attempts_left(opened.history, opened.terminal),
+        attempts_left=rounds.attempts_left(opened.history, terminal),
         masked_pan=payment.masked_pan if payment else "",
         brand=payment.brand if payment else "",
         rrn=payment.rrn if payment else "",
         approval_code=payment.approval_code if payment else "",
         reason_code=payment.reason_code if payment else order.reason_code,
         at=payment.updated_at if payment else None,
-        return_url=return_url,
+        # In a frame it leads nowhere but tells the shop's page; where nobody listens it leads there.
+        return_url=return_url or frame_origin,
+        frame_origin=frame_origin,
         auto_return=order.auto_return or order.has_left,
         is_verification=order.is_verification,
+        is_slow=rounds.is_slow(opened.history, opened.now),
         page_path=PAGE_PREFIX + page_id,
+        now=opened.now,
         deadline_at=order.deadline_at,
+        extension_minutes=terminal.extension_minutes if rounds.can_extend(order, terminal, opened.now) else 0,
     )
 
 
 def html(
     status: int,
     body: bytes,
-    *,
+    framers: Sequence[str] = (),
     form_action_extra: Sequence[str] = (),
-    frame_ancestors: Sequence[str] = (),
     frame_src: Sequence[str] = (),
 ) -> Response:
-    """A page with its security headers; origins as in security_headers."""
-    if not (form_action_extra or frame_ancestors or frame_src):
-        return Response(status, _HTML, body)
-    headers = security_headers(form_action_extra, frame_ancestors, frame_src)
-    return Response(status, [_HTML[0], *headers], body)
+    """A page with its security headers; `framers` may show it in a frame, the others are those of security_headers."""
+    return Response(status, _html_headers(tuple(framers), tuple(form_action_extra), tuple(frame_src)), body)
+
+
+def message(request: Request, status: int, body: bytes) -> Response:
+    """A page that belongs to no order. There is nothing on it that another site could make a payer press, so a frame
+    may show it: the shop's developer sees why, instead of the browser's own blank."""
+    return html(status, body, ANY_SITE if _is_in_frame(request) else ())
+
+
+@lru_cache(maxsize=1000)
+def _html_headers(
+    framers: tuple[str, ...], form_action_extra: tuple[str, ...], frame_src: tuple[str, ...]
+) -> list[tuple[bytes, bytes]]:
+    policy = security_headers(form_action_extra, framers, frame_src)
+    return [(b"content-type", b"text/html; charset=utf-8"), (b"vary", b"accept-encoding"), *policy]
 
 
 def method_not_allowed(allowed: str) -> Response:
@@ -250,7 +333,7 @@ def preferred_language(request: Request) -> str:
     """The browser's first language that the page may speak; for pages that belong to no order."""
     for part in request.header(b"accept-language").lower().split(",")[:8]:
         tag = part.partition(";")[0].strip()[:2]
-        if tag in ("ru", "kk", "en"):
+        if tag in LANGUAGE_NAMES:
             return tag
     return ""
 
@@ -259,6 +342,39 @@ def origin_of(url: str) -> str:
     """`https://host[:port]` of the public address, as browsers write an origin; empty for empty."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower() if url else ""
+
+
+def page_path_of(request: Request) -> str:
+    """The path of the payment page that a request belongs to, empty if it belongs to none."""
+    path: str = request.scope["path"]
+    page_id = path[len(PAGE_PREFIX) :].partition("/")[0] if path.startswith(PAGE_PREFIX) else ""
+    return PAGE_PREFIX + page_id if page_id else ""
+
+
+def _referring_origin(request: Request) -> str:
+    """Where the payer came from, as the browser says: the shop, for a page that belongs to no order. Never an address
+    out of the object, which anybody may have made."""
+    parts = urlsplit(request.header(b"referer"))
+    return f"{parts.scheme}://{parts.netloc}/" if parts.scheme in ("https", "http") and parts.netloc else ""
+
+
+def _is_in_frame(request: Request) -> bool:
+    """As the browser says (Fetch Metadata); it says nothing to an address of plain http in a network."""
+    return request.header(b"sec-fetch-dest") not in ("", "document", "empty")
+
+
+def _frame_origin(request: Request, fields: dict[str, str], wish: PayObject) -> str | None:
+    """Origin of the page that shows this one in a frame, empty where nothing says it; None for a page of its own. Our
+    library names its page, and the browser shows ours to no other (frame-ancestors); for old copies of the bank's it is
+    the Referer."""
+    says_nothing = request.header(b"sec-fetch-dest") == ""
+    if not (_is_in_frame(request) or (says_nothing and SHORT_FORM in wish.flags)):
+        return None
+    return fields.get("origin") or _referring_origin(request).rstrip("/")
+
+
+def _typed(fields: dict[str, str]) -> dict[CardField, str]:
+    return {field: fields.get(field, "") for field in CardField}
 
 
 def _flags(fields: dict[str, str]) -> dict[str, str]:

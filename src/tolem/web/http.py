@@ -4,6 +4,7 @@ framework's objects; everything else of the edge is Starlette's.
 
 import re
 from binascii import a2b_qp
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -63,8 +64,8 @@ class Request:
         return [value.decode("latin-1") for value in found.values()]
 
     def query(self) -> dict[str, str]:
-        """Fields of the query string; the last of a name counts. Raises Refused."""
-        return _parse_fields(bytes(self.scope["query_string"]))
+        """Fields of the query string. Raises Refused, also for a name that comes twice: which one is meant?"""
+        return _parse_fields(bytes(self.scope["query_string"]), may_repeat=False)
 
     async def body(self, limit: int) -> bytes:
         """The whole body, at most `limit` bytes. Raises BodyTooLarge without reading on, Disconnected."""
@@ -108,12 +109,16 @@ class Response(NamedTuple):
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytes = b""
+    on_sent: Callable[[], Awaitable[None]] | None = None
+    """What is to be done once it has been written."""
 
     async def send(self, send: Send, *, without_body: bool = False) -> None:
-        """Writes it; `without_body` answers HEAD."""
+        """Writes it, and does what is to be done then; `without_body` answers HEAD."""
         headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if without_body else self.body})
+        if self.on_sent is not None:
+            await self.on_sent()
 
 
 def json_response(status: int, body: bytes, *extra: tuple[bytes, bytes]) -> Response:
@@ -133,15 +138,21 @@ def redirect(location: str) -> Response:
     )
 
 
-def _parse_fields(data: bytes) -> dict[str, str]:
+def _parse_fields(data: bytes, *, may_repeat: bool = True) -> dict[str, str]:
+    """`may_repeat`: the last of a name counts."""
     if data.count(b"&") >= FIELDS_MAX:
         raise Refused(Refusal.INVALID_REQUEST, f"the form has more than {FIELDS_MAX} fields")
     try:
         data.decode("ascii")
         pairs = [piece.partition(b"=") for piece in data.split(b"&") if piece]
-        return {_unquote(name): _unquote(value) for name, _, value in pairs}
+        fields = {_unquote(name): _unquote(value) for name, _, value in pairs}
     except UnicodeDecodeError:
         raise Refused(Refusal.INVALID_REQUEST, "the form is not URL-encoded UTF-8") from None
+    if not may_repeat and len(fields) < len(pairs):
+        names = [_unquote(name) for name, _, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Refused(Refusal.INVALID_REQUEST, f"{twice[:40]!r} comes twice in the query: say it once", twice[:40])
+    return fields
 
 
 def _unquote(text: bytes) -> str:

@@ -5,7 +5,6 @@ For developers, in a sandbox only, behind its password where it has one. No secr
 its `secret_hash`. What changes something takes JSON, which a foreign page cannot send without asking first.
 """
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -17,14 +16,15 @@ from starlette.routing import Route
 from tolem.clock import Clock
 from tolem.domain.errors import Overloaded, Refusal, Refused
 from tolem.domain.order import Order
+from tolem.domain.secrecy import hide
 from tolem.domain.story import Delivery
-from tolem.flows.inspection import Inspection, WatchedOrder
+from tolem.flows.inspection import Inspection, WatchedOrder, list_secrets
 from tolem.flows.replay import Replay, Way
 from tolem.i18n.formats import format_amount
 from tolem.i18n.story import describe_story, tell_line
 from tolem.i18n.translator import Translator
 from tolem.telemetry import log
-from tolem.web.assets import load_assets
+from tolem.web.assets import template_names
 from tolem.web.feed import Feed
 from tolem.web.headers import security_headers
 from tolem.web.shells import Press
@@ -34,9 +34,6 @@ PATH = "/sandbox"
 LANGUAGE = "en"
 WHO = "at the sandbox's page"
 BODY_BYTES_MAX = 1024
-MASK = "••••••••"
-
-_SECRET_HASH = re.compile(r'("secret_hash":")(?:[^"\\]|\\.)+')
 
 
 class SendWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,8 +54,7 @@ class Inspector:
         self._clock = clock
         self._translator = translator
         self._feed = Feed(self._look)
-        assets = load_assets()
-        press = Press(translator, asset=lambda name: assets[name].path)
+        press = Press(translator, **template_names())
         self._page = press.shell("sandbox.html", LANGUAGE, languages=sorted(translator.languages)).fill({})
 
     def routes(self) -> list[Route]:
@@ -106,9 +102,12 @@ class Inspector:
     async def _send(self, request: Request) -> Any:
         wish = await _read_wish(request)
         message_id = wire.parse_id(request.path_params["id"], "id")
-        sent = await self._replay.play(message_id, wish.way, WHO, late_seconds=wish.seconds)
+        played = await self._replay.play(message_id, wish.way, WHO, late_seconds=wish.seconds)
         log.info("message_sent_again", message_id=str(message_id), way=wish.way)
-        return {"sent": [str(one) for one in sent]}
+        return {
+            "sent": [str(one) for one in played.sent],
+            "waits_for": str(played.waits_for) if played.waits_for else None,
+        }
 
     def _describe(self, watched: WatchedOrder) -> dict[str, Any]:
         """An order in the list."""
@@ -137,7 +136,8 @@ class Inspector:
 
 def _describe_delivery(one: Delivery, order: Order) -> dict[str, Any]:
     told = wire.describe_delivery(one.message, order.invoice_id, one.attempts)
-    return told | {"body": _SECRET_HASH.sub(rf"\g<1>{MASK}", told["body"])}
+    body = hide(one.message.body, list_secrets(order, (one.message,)))
+    return told | {"body": wire.read_text(body)}
 
 
 def _answering(handle: Any) -> Any:

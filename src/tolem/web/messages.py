@@ -83,10 +83,12 @@ class _Api:
         """POST /messages/{id}/redeliver."""
         bearer, own = await self._enter(request)
         who = f"by client {bearer.merchant.client_id}"
-        message = await self._redelivery.redeliver(wire.parse_id(path["id"], "id"), who, terminals=own)
+        again = await self._redelivery.redeliver(wire.parse_id(path["id"], "id"), who, terminals=own)
+        message = again.message
         log.info("message_sent_again", message_id=str(message.id), client=bearer.merchant.client_id)
         (listed,) = await self._inspection.describe((message,))
-        return _answer(wire.describe_message(*listed))
+        waits_for = str(again.waits_for) if again.waits_for else None
+        return _answer(wire.describe_message(*listed) | {"waits_for": waits_for})
 
     async def tell_why(self, request: Request, path: dict[str, str]) -> Response:
         """GET /orders/{invoice}/why."""

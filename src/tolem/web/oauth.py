@@ -6,7 +6,13 @@ from tolem.domain.errors import Refusal, Refused
 from tolem.flows.tokens import Tokens
 from tolem.telemetry import log, tokens_total
 from tolem.web.http import BodyTooLarge, Request, Response, json_response
-from tolem.wire.token import BODY_BYTES_MAX, parse_token_request, render_oauth_error, render_token
+from tolem.wire.token import (
+    BODY_BYTES_MAX,
+    TokenRequest,
+    parse_token_request,
+    render_oauth_error,
+    render_token,
+)
 
 CORS = ((b"access-control-allow-origin", b"*"),)
 PREFLIGHT = (
@@ -51,26 +57,34 @@ class TokenEndpoint:
             allow = (b"allow", b"POST, OPTIONS")
             body = render_oauth_error("invalid_request", 100, "use POST: the token is in the answer to a POST")
             return json_response(405, body, allow, *CORS)
+        asked: TokenRequest | None = None
         try:
-            return await self._issue(request)
+            asked = parse_token_request(
+                request.header(b"content-type"),
+                await request.body(BODY_BYTES_MAX),
+                request.header(b"authorization"),
+            )
+            return await self._issue(request, asked)
         except Refused as refused:
             error = ERRORS[refused.refusal]
             tokens_total.labels(error.error).inc()
-            log.info("token_refused", error=error.error, field=refused.field, reason=refused.message)
+            log.info(
+                "token_refused",
+                client=asked.client_id if asked else None,
+                invoice=asked.invoice_id if asked else None,
+                error=error.error,
+                field=refused.field,
+                reason=refused.message,
+            )
             return _refuse(request, refused, error)
 
-    async def _issue(self, request: Request) -> Response:
-        token_request = parse_token_request(
-            request.header(b"content-type"),
-            await request.body(BODY_BYTES_MAX),
-            request.header(b"authorization"),
-        )
-        issued = await self._tokens.issue(token_request, request.address)
+    async def _issue(self, request: Request, asked: TokenRequest) -> Response:
+        issued = await self._tokens.issue(asked, request.address)
         tokens_total.labels("issued").inc()
         log.info(
             "token_issued",
-            client=token_request.client_id,
-            invoice=token_request.invoice_id,
+            client=asked.client_id,
+            invoice=asked.invoice_id,
             order=str(issued.order_id) if issued.order_id else None,
         )
         body = render_token(issued.access_token, issued.expires_in, issued.scope, issued.expires_in_text)

@@ -1,57 +1,25 @@
 """Every page that a payer sees, as bytes of HTML. Called by the web edge; does no I/O after its start.
 
 A page is chosen by the order's true state (`PageView.state`); each tells where it stands in `data-state` on <main>.
+All of them are PageBytes, which the edge can send compressed.
 Invariants: what comes from outside is escaped and isolated (<bdi>); a card number or security code is never written,
 whatever was typed; nothing is inline, so that the policy of headers.py holds; every page works without its script.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
-import msgspec
-
-from tolem.domain.card import Brand, CardField, CardProblem, luhn_digit
+from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem, luhn_digit
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
-from tolem.i18n.formats import format_amount, format_instant, format_time
-from tolem.i18n.reasons import CANCELLED_CODE, PROBLEM_TEXTS, find_reason_text
-from tolem.i18n.translator import Translator, mark
-from tolem.web.assets import load_assets
+from tolem.i18n.formats import format_amount, format_instant
+from tolem.i18n.reasons import CANCELLED_CODE, find_reason_text
+from tolem.i18n.translator import LANGUAGE_NAMES, Translator, mark
+from tolem.web.appearance import colours_integrity, colours_path, logo_path
+from tolem.web.assets import template_names
+from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape
-
-
-class PageView(msgspec.Struct, frozen=True, kw_only=True):
-    """An order as its payer may see it: no secret, no full card number."""
-
-    language: str
-    """`ru`, `kk`, `en` or empty."""
-    shop_name: str
-    amount: int
-    """Minor units; 0 for a verification."""
-    currency: str
-    invoice_id: str
-    description: str = ""
-    state: PageState = PageState.FORM
-    attempts_left: int = 0
-    masked_pan: str = ""
-    """`440043...0128`, of the last attempt."""
-    brand: str = ""
-    rrn: str = ""
-    """Shown as the reference."""
-    approval_code: str = ""
-    reason_code: int = 0
-    """docs/protocol.md, reason codes; 0: none."""
-    at: datetime | None = None
-    """When the outcome was known."""
-    return_url: str = ""
-    """Where "Return to the shop" leads for this state; empty: nowhere."""
-    auto_return: bool = False
-    is_verification: bool = False
-    page_path: str
-    """`/pay/<id>`."""
-    deadline_at: datetime | None = None
+from tolem.web.view import PageView
 
 
 class SandboxCard(NamedTuple):
@@ -63,7 +31,6 @@ class SandboxCard(NamedTuple):
     """Its msgid."""
 
 
-_BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
 _FUNDS_CARD = "440043484000000"
 SANDBOX_CARDS = (
     SandboxCard("4405639704015096", "321", mark("approved")),
@@ -74,14 +41,6 @@ SANDBOX_CARDS = (
 )
 ACCEPTED_BRANDS = (Brand.VISA, Brand.MASTERCARD, Brand.AMEX, Brand.UNIONPAY, Brand.MIR)
 """Whose marks the form shows."""
-_BRAND_NAMES = {
-    Brand.VISA: "Visa",
-    Brand.MASTERCARD: "Mastercard",
-    Brand.AMEX: "American Express",
-    Brand.UNIONPAY: "UnionPay",
-    Brand.MIR: "Мир",
-    Brand.MAESTRO: "Maestro",
-}
 _REFUSAL_TEXTS = {
     Refusal.NOT_FOUND: mark(
         "There is no such page, or its time is over. Return to the shop and start the payment again."
@@ -92,31 +51,46 @@ _REFUSAL_TEXTS = {
     ),
 }
 _REFUSAL_DEFAULT = mark("The shop sent a payment that cannot be opened. Nothing was charged. Tell the shop about it.")
-# What may come back into the form: never a card number or security code that went into the wrong field.
-_EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\- ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
-_NAME_TYPED = re.compile(r"\D{0,60}")
-_FIELDS = tuple((field, field.name.lower()) for field in CardField)
+_NOT_OPENED = mark("This payment cannot be opened")
+_NOT_AVAILABLE = mark("This way of paying is not available")
+_PAY_BY_CARD = mark("Nothing was charged. Return to the shop and pay by card.")
+_BUSY_TITLE = mark("The payment page is busy")
+_BUSY_TEXT = mark("It takes no payments for a moment. Nothing was charged. Wait a few seconds and open it again.")
+# Of an opened page nobody may say that nothing was charged.
+_BUSY_PAGE_TEXT = mark(
+    "It cannot show your payment for a moment. If you have pressed the button already, the payment goes on. "
+    "This page opens again by itself in a few seconds."
+)
+_FAULT_TITLE = mark("Something went wrong on our side")
+_FAULT_TEXT = mark(
+    "Before you pay again, open this page anew or ask the shop whether the order is paid. Incident number: %(incident)s"
+)
+BUSY_SECONDS = 5
+"""A page of the busy gateway opens anew by itself after this."""
 _RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
 
 
 class _Texts(NamedTuple):
     """Everything of one language that is rendered when the process starts."""
 
-    form: Mapping[bool, Shell]
-    """By whether it is a verification."""
-    checking: Shell
+    checking: Mapping[bool, Shell]
+    """By whether the bank takes long."""
     results: Mapping[tuple[PageState, bool], Shell]
+    """By state and whether it is a verification; a failure: whether the payer only left."""
     message: Shell
-    declined: Shell
-    notice: Shell
-    summary: Shell
-    summary_item: Shell
-    errors: Mapping[tuple[CardField, CardProblem], Html]
+    other: Shell
     row: Shell
     link: Shell
+    quiet_link: Shell
     no_link: Html
+    retry: Shell
     refresh: Shell
     detail: Shell
+    monogram: Shell
+    logo: Shell
+    colours: Shell
+    frame: Shell
+    stop: Html
 
 
 class Pages:
@@ -125,27 +99,26 @@ class Pages:
     def __init__(self, translator: Translator, *, sandbox: bool, brands: Sequence[Brand] = ACCEPTED_BRANDS) -> None:
         """Renders all shells (tens of milliseconds). `brands`: whose marks the form shows."""
         self._translator = translator
-        assets = load_assets()
+        problems = list_problems(sandbox=sandbox)
         press = Press(
             translator,
             sandbox=sandbox,
-            brands=[(brand.value, _BRAND_NAMES[brand]) for brand in brands],
-            asset=lambda name: assets[name].path,
+            brands=[(brand.value, BRAND_NAMES[brand]) for brand in brands],
+            brand_table=brand_table(),
+            problems=tuple(problems),
+            problem_msgids=problems,
+            languages=tuple(LANGUAGE_NAMES.items()),
+            **template_names(),
             test_cards=SANDBOX_CARDS if sandbox else (),
         )
-        self._texts = {language: _render_texts(press, translator, language) for language in translator.languages}
+        self._forms = CardForms(press, translator, sandbox=sandbox)
+        self._texts = {language: _render_texts(press, language) for language in translator.languages}
 
-    def page(
-        self,
-        view: PageView,
-        problems: Mapping[CardField, CardProblem] | None = None,
-        typed: Mapping[CardField, str] | None = None,
-        is_busy: bool = False,
-    ) -> bytes:
-        """The page of the view's state; `problems`, `typed` and `is_busy` count only where it has a form."""
+    def page(self, view: PageView) -> bytes:
+        """The page of the view's state."""
         match view.state:
             case PageState.FORM | PageState.DECLINED:
-                return self.form(view, problems, typed, is_busy)
+                return self.form(view)
             case PageState.CHECKING:
                 return self.checking(view)
             case PageState.APPROVED | PageState.PAID | PageState.FAILED | PageState.EXPIRED:
@@ -158,31 +131,23 @@ class Pages:
         view: PageView,
         problems: Mapping[CardField, CardProblem] | None = None,
         typed: Mapping[CardField, str] | None = None,
-        is_busy: bool = False,
+        notice: str = "",
     ) -> bytes:
         """The card form. In the state `declined` it says why, and how many attempts are left. Of what was typed only
-        the expiry date and the name come back; the number and the security code are typed again."""
+        the expiry date and the name come back; `notice` is one of card_form's."""
         language = self._translator.choose(view.language)
-        texts = self._texts[language]
-        values = self._order_values(view, language)
+        values = self.order_values(view, language)
         values["facts"] = self._facts(view, language)
-        values["notices"] = self._notices(view, language, problems or {}, is_busy)
-        is_first = True
-        for field, name in _FIELDS:
-            problem = (problems or {}).get(field)
-            values[f"{name}_error"] = texts.errors[field, problem] if problem else NOTHING
-            values[f"{name}_state"] = _field_state(field, is_wrong=problem is not None, is_focused=is_first)
-            is_first = is_first and problem is None
-        values["expiry_typed"] = _refill(_EXPIRY_TYPED, typed, CardField.EXPIRY)
-        values["name_typed"] = _refill(_NAME_TYPED, typed, CardField.NAME)
-        return _encode(texts.form[view.is_verification].fill(values))
+        values["link"] = self._quiet_link(view, language)
+        return self._forms.fill(view, language, values, problems or {}, typed or {}, notice)
 
     def checking(self, view: PageView) -> bytes:
         """The outcome is not known yet; the page asks `<page_path>/state` and opens anew when it changes."""
         language = self._translator.choose(view.language)
-        values = self._order_values(view, language)
+        texts, values = self._texts[language], self.order_values(view, language)
         values["rows"] = self._rows(view, language)
-        return _encode(self._texts[language].checking.fill(values))
+        values["link"] = self._quiet_link(view, language)
+        return texts.checking[view.is_slow].fill_page(values)
 
     def approved(self, view: PageView) -> bytes:
         """Receipt of a payment made on this page."""
@@ -200,48 +165,80 @@ class Pages:
         """The round's deadline passed."""
         return self._result(view, PageState.EXPIRED)
 
-    def invalid(self, language: str, refusal: Refusal, detail: str = "") -> bytes:
+    def invalid(
+        self, language: str, refusal: Refusal, detail: str = "", return_url: str = "", frame_origin: str = ""
+    ) -> bytes:
         """A page that does not open. `detail`: `Refused.message`, English, shown small for the shop's developer."""
         text = _REFUSAL_TEXTS.get(refusal, _REFUSAL_DEFAULT)
-        title = self._translator.text(language, "This payment cannot be opened")
-        return self._message(language, title, self._translator.text(language, text), detail)
+        return self._message(
+            language, _NOT_OPENED, text, detail=detail, return_url=return_url, frame_origin=frame_origin
+        )
 
-    def not_available(self, language: str, what: str) -> bytes:
+    def not_available(self, language: str, what: str, return_url: str = "", frame_origin: str = "") -> bytes:
         """A part of the bank's service that is not spoken here; `what` names it, English, for the shop's developer."""
-        title = self._translator.text(language, "This way of paying is not available")
-        text = self._translator.text(language, "Nothing was charged. Return to the shop and pay by card.")
-        return self._message(language, title, text, what)
+        return self._message(
+            language, _NOT_AVAILABLE, _PAY_BY_CARD, detail=what, return_url=return_url, frame_origin=frame_origin
+        )
 
     def wrong_origin(self, language: str) -> bytes:
         """A card form that another site posted."""
         return self.invalid(language, Refusal.FOREIGN_ORIGIN)
 
-    def busy(self, language: str) -> bytes:
-        """The gateway takes no more for a moment."""
-        title = self._translator.text(language, "We are very busy")
-        text = self._translator.text(language, "Nothing was charged. Wait a few seconds and open this page again.")
-        return self._message(language, title, text)
+    def busy(self, language: str, page_path: str = "") -> bytes:
+        """The gateway takes no more for a moment, or is being restarted. With a page's path it opens that by itself."""
+        text = _BUSY_PAGE_TEXT if page_path else _BUSY_TEXT
+        return self._message(language, _BUSY_TITLE, text, page_path=page_path, seconds=BUSY_SECONDS)
 
-    def fault(self, language: str, incident: str) -> bytes:
+    def fault(self, language: str, incident: str, page_path: str = "") -> bytes:
         """Our own mistake; `incident` is the number under which the log has it."""
-        title = self._translator.text(language, "Something went wrong on our side")
-        text = self._translator.text(
-            language,
-            "Before you pay again, open this page anew or ask the shop whether the order is paid. "
-            "Incident number: %(incident)s",
-            incident=incident,
-        )
-        return self._message(language, title, text)
+        return self._message(language, _FAULT_TITLE, _FAULT_TEXT, page_path=page_path, incident=incident)
 
-    def _message(self, asked: str, title: str, text: str, detail: str = "") -> bytes:
-        texts = self._texts[self._translator.choose(asked)]
-        small = texts.detail.fill({"detail": escape(detail)}) if detail else NOTHING
-        return _encode(texts.message.fill({"title": escape(title), "text": escape(text), "detail": small}))
+    def _message(
+        self,
+        asked: str,
+        title: str,
+        text: str,
+        *,
+        detail: str = "",
+        return_url: str = "",
+        frame_origin: str = "",
+        page_path: str = "",
+        seconds: int = 0,
+        **values: object,
+    ) -> bytes:
+        """A page that belongs to no order, so that nobody knows its payer's language: it speaks all of them, the asked
+        one first. `title` and `text` are msgids, `values` the text's."""
+        language = self._translator.choose(asked)
+        texts = self._texts[language]
+        said = {
+            spoken: {
+                "title": escape(self._translator.text(spoken, title)),
+                "text": escape(self._translator.text(spoken, text, **values)),
+            }
+            for spoken in LANGUAGE_NAMES
+        }
+        others = "".join(self._texts[spoken].other.fill(said[spoken]) for spoken in said if spoken != language)
+        refresh = link = NOTHING
+        if page_path:
+            link = texts.retry.fill({"path": escape(page_path)})
+            if seconds:
+                refresh = texts.refresh.fill({"seconds": Html(str(seconds)), "url": escape(page_path)})
+        elif not seconds:
+            url = link_address(return_url) or link_address(frame_origin)
+            link = texts.link.fill({"url": escape(url)}) if url else texts.no_link
+        filled = said[language] | {
+            "link": link,
+            "refresh": refresh,
+            "detail": texts.detail.fill({"detail": escape(detail)}) if detail else NOTHING,
+            "others": Html(others),
+        }
+        filled |= self._frame_values(language, frame_origin)
+        return texts.message.fill_page(filled)
 
     def _result(self, view: PageView, state: PageState) -> bytes:
         language = self._translator.choose(view.language)
         texts = self._texts[language]
-        values = self._order_values(view, language)
+        values = self.order_values(view, language)
         # Large where it was taken; a row among others where it was not.
         is_success = state in (PageState.APPROVED, PageState.PAID)
         values["rows"] = self._rows(view, language, with_amount=not is_success)
@@ -249,64 +246,63 @@ class Pages:
         if state is PageState.FAILED:
             reason = self._translator.text(language, find_reason_text(view.reason_code))
         values["reason"] = escape(reason)
-        url = view.return_url if view.return_url.startswith(("https://", "http://")) else ""
+        url = link_address(view.return_url)
         values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
         # Browsers read a quotation mark in a refresh as the end of its address.
         unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
-        values["refresh"] = texts.refresh.fill({"url": unquoted}) if url and view.auto_return else NOTHING
-        is_cancelled = state is PageState.FAILED and view.reason_code == CANCELLED_CODE
-        return _encode(texts.results[state, view.is_verification or is_cancelled].fill(values))
+        if view.frame_origin:
+            values |= self._frame_values(language, view.frame_origin, is_over=view.auto_return)
+        elif url and view.auto_return:
+            values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
+        is_special = view.reason_code == CANCELLED_CODE if state is PageState.FAILED else view.is_verification
+        return texts.results[state, is_special].fill_page(values)
 
-    def _order_values(self, view: PageView, language: str) -> dict[str, Html]:
+    def order_values(self, view: PageView, language: str) -> dict[str, Html]:
+        """What every page of an order shows of it."""
+        texts = self._texts[language]
+        if view.logo:
+            shop_mark = texts.logo.fill({"path": escape(logo_path(view.logo))})
+        else:
+            letter = next((char.upper() for char in view.shop_name if char.isalnum()), "")[:1]
+            shop_mark = texts.monogram.fill({"letter": escape(letter)})
+        colours = NOTHING
+        if view.colour:
+            path = colours_path(view.colour, view.text_colour)
+            integrity = escape(colours_integrity(view.colour, view.text_colour))
+            colours = texts.colours.fill({"path": escape(path), "integrity": integrity, "colour": escape(view.colour)})
         return {
             "state": Html(view.state.value),
+            "version": escape(view.version),
             "shop": escape(view.shop_name),
-            "monogram": escape(next((char.upper() for char in view.shop_name if char.isalnum()), "")[:1]),
+            "mark": shop_mark,
+            "colours": colours,
+            "refresh": NOTHING,
             "amount": escape(format_amount(view.amount, view.currency)),
             "description": escape(view.description),
             "path": escape(view.page_path),
-        }
+        } | self._frame_values(language, view.frame_origin)
 
-    def _notices(
-        self,
-        view: PageView,
-        language: str,
-        problems: Mapping[CardField, CardProblem],
-        is_busy: bool,
-    ) -> Html:
-        texts, translator, blocks = self._texts[language], self._translator, ""
-        if is_busy:
-            blocks += texts.notice.fill({"text": escape(translator.text(language, _BUSY))})
-        if problems:
-            items = "".join(
-                texts.summary_item.fill(
-                    {
-                        "field": Html(field.value),
-                        "text": escape(translator.text(language, PROBLEM_TEXTS[problems[field]])),
-                    }
-                )
-                for field in CardField
-                if field in problems
-            )
-            blocks += texts.summary.fill({"items": Html(items)})
-        elif view.state is PageState.DECLINED:
-            left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
-            values = {
-                "card": escape(_show_card(view)),
-                "reason": escape(translator.text(language, find_reason_text(view.reason_code))),
-                "left": escape(left),
-            }
-            blocks += texts.declined.fill(values)
-        return Html(blocks)
+    def _frame_values(self, language: str, origin: str, *, is_over: bool = False) -> dict[str, Html]:
+        """What a page in a frame of the shop's page needs. `is_over`: it tells that page at once how it ended."""
+        if not origin:
+            return {"frame": NOTHING, "stop": NOTHING}
+        texts = self._texts[language]
+        over = Html(" data-over") if is_over else NOTHING
+        return {"frame": texts.frame.fill({"origin": escape(origin), "over": over}), "stop": texts.stop}
+
+    def _quiet_link(self, view: PageView, language: str) -> Html:
+        """Back to the shop, for a page on which something else matters more."""
+        url = link_address(view.return_url)
+        return self._texts[language].quiet_link.fill({"url": escape(url)}) if url else NOTHING
 
     def _facts(self, view: PageView, language: str) -> Html:
         """What stands below the amount, beside the form."""
         text, row = self._translator.text, self._texts[language].row
-        facts = row.fill({"label": escape(text(language, "Order")), "value": escape(view.invoice_id)})
-        if view.deadline_at is None:
-            return facts
-        until = text(language, "%(time)s, Astana time", time=format_time(view.deadline_at, language))
-        return Html(facts + row.fill({"label": escape(text(language, "Pay before")), "value": escape(until)}))
+        facts: str = row.fill({"label": escape(text(language, "Order")), "value": escape(view.invoice_id)})
+        until = format_deadline(view, self._translator, language)
+        if until:
+            facts += row.fill({"label": escape(text(language, "Pay before")), "value": escape(until)})
+        return Html(facts)
 
     def _rows(self, view: PageView, language: str, *, with_amount: bool = False) -> Html:
         """What the order and its payment are, one row each; what is empty has no row."""
@@ -315,7 +311,7 @@ class Pages:
             (text(language, "Shop"), view.shop_name),
             (text(language, "Order"), view.invoice_id),
             (text(language, "Purpose"), view.description),
-            (text(language, "Card"), _show_card(view)),
+            (text(language, "Card"), show_card(view)),
         ]
         if view.at:
             rows.append((text(language, "Time"), format_instant(view.at, language)))
@@ -329,58 +325,31 @@ class Pages:
         )
 
 
-def _render_texts(press: Press, translator: Translator, language: str) -> _Texts:
-    error = press.shell("error.html", language)
+def _render_texts(press: Press, language: str) -> _Texts:
     return _Texts(
-        form={kind: press.shell("form.html", language, verification=kind) for kind in (False, True)},
-        checking=press.shell("checking.html", language),
+        checking={slow: press.shell("checking.html", language, slow=slow) for slow in (False, True)},
         results={
             (state, special): press.shell("result.html", language, state=state.value, special=special)
             for state in _RESULT_STATES
             for special in (False, True)
         },
         message=press.shell("message.html", language),
-        declined=press.shell("declined.html", language),
-        notice=press.shell("notice.html", language),
-        summary=press.shell("summary.html", language),
-        summary_item=press.shell("summary_item.html", language),
-        errors={
-            (field, problem): error.fill(
-                {"field": Html(field.value), "text": escape(translator.text(language, PROBLEM_TEXTS[problem]))}
-            )
-            for field in CardField
-            for problem in CardProblem
-        },
+        other=press.shell("other.html", language),
         row=press.shell("row.html", language),
-        link=press.shell("link.html", language),
+        link=press.shell("link.html", language, look="primary"),
+        quiet_link=press.shell("link.html", language, look="quiet"),
         no_link=press.shell("no_link.html", language).fill({}),
+        retry=press.shell("retry.html", language),
         refresh=press.shell("refresh.html", language),
         detail=press.shell("detail.html", language),
+        monogram=press.shell("monogram.html", language),
+        logo=press.shell("logo.html", language),
+        colours=press.shell("colours.html", language),
+        frame=press.shell("frame.html", language),
+        stop=press.shell("stop.html", language).fill({}),
     )
 
 
-def _refill(allowed: re.Pattern[str], typed: Mapping[CardField, str] | None, field: CardField) -> Html:
-    text = typed.get(field, "") if typed else ""
-    return escape(text) if allowed.fullmatch(text) else NOTHING
-
-
-def _field_state(field: CardField, *, is_wrong: bool, is_focused: bool) -> Html:
-    """Attributes of one input: what describes it, and whether it is wrong; the first wrong one gets the focus."""
-    hint = "" if field is CardField.NUMBER else f"{field}-hint"
-    if not is_wrong:
-        return Html(f' aria-describedby="{hint}"') if hint else NOTHING
-    focus = " autofocus" if is_focused else ""
-    return Html(f' aria-invalid="true" aria-describedby="{f"{field}-error {hint}".strip()}"{focus}')
-
-
-def _show_card(view: PageView) -> str:
-    """`Visa •••• 0128`: what a payer compares with the card in hand."""
-    if not view.masked_pan:
-        return ""
-    name = _BRAND_NAMES[Brand(view.brand)] if view.brand in Brand.__members__.values() else view.brand
-    return f"{name} •••• {view.masked_pan[-4:]}".strip()
-
-
-def _encode(page: Html) -> bytes:
-    # A lone surrogate in a shop's text is no character: it must cost a question mark, not the page.
-    return page.encode("utf-8", "replace")
+def link_address(url: str) -> str:
+    """The address if a payer may follow it, else nothing."""
+    return url if url.startswith(("https://", "http://")) else ""

@@ -7,7 +7,6 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -18,11 +17,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tolem.flows.directory import Directory
 from tolem.telemetry import faults_total, log, render_metrics
 from tolem.web.app import new_incident, render_fault
-from tolem.web.assets import static_files
+from tolem.web.appearance import COLOURS_PREFIX, LOGO_PREFIX, render_colours
+from tolem.web.assets import read_lean, static_files
 
-LIBRARY = Path(__file__).parent / "static" / "payment-api.js"
+LIBRARY = "payment-api.js"
 LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
 GUARDED_USER = "sandbox"
 
@@ -39,15 +40,16 @@ class Readiness(msgspec.Struct, frozen=True):
 
 def build_public(
     readiness: Callable[[], Awaitable[Readiness]],
+    directory: Directory,
     password: str,
     routes: Sequence[Route] = (),
     guarded: Sequence[Route] = (),
     public_url: str = "",
 ) -> Starlette:
-    """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, which
-    as /metrics ask for `password`; if it is empty, they are answered only under this machine's own names and that of
-    `public_url`."""
-    library = _Library(LIBRARY.read_bytes())
+    """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, empty
+    in production. They and /metrics ask for `password`; a sandbox without one answers them only under this machine's
+    own names and that of `public_url`."""
+    library = _Library(read_lean(LIBRARY))
     statics = static_files()
 
     async def serve_library(request: Request) -> Response:
@@ -61,6 +63,14 @@ def build_public(
         response = Response(asset.gzipped if gzipped else asset.body)
         response.raw_headers = asset.headers(gzipped=gzipped)
         return response
+
+    async def serve_logo(request: Request) -> Response:
+        logo = await directory.find_logo(request.path_params["name"])
+        return _keep_for_ever(logo.body, logo.content_type) if logo else _not_found(request)
+
+    async def serve_colours(request: Request) -> Response:
+        body = render_colours(request.path_params["name"])
+        return _keep_for_ever(body, "text/css; charset=utf-8") if body else _not_found(request)
 
     async def health(request: Request) -> Response:
         return Response(b'{"status":"ok"}', media_type="application/json")
@@ -90,10 +100,11 @@ def build_public(
             *routes,
             *(Route(path, serve_library) for path in LIBRARY_PATHS),
             Route("/static/{name}", serve_static),
+            Route(LOGO_PREFIX + "{name}", serve_logo),
+            Route(COLOURS_PREFIX + "{name}", serve_colours),
             Route("/healthz", health),
             Route("/readyz", ready),
-            _guard(Route("/metrics", metrics), password),
-            *(_guard(route, password) if password else _keep_home(route, public_url) for route in guarded),
+            *_guard((Route("/metrics", metrics), *guarded), password, public_url, is_sandbox=bool(guarded)),
         ],
         exception_handlers={404: not_found, Exception: fault},
     )
@@ -126,21 +137,36 @@ class _Library:
         )
 
 
+def _keep_for_ever(body: bytes, media_type: str) -> Response:
+    """What is named by its content. Opened alone, by its address, it may do nothing."""
+    headers = {
+        "cache-control": "public, max-age=31536000, immutable",
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; sandbox",
+    }
+    return Response(body, headers=headers, media_type=media_type)
+
+
 def _not_found(request: Request) -> Response:
-    body = {"code": 404, "message": f"nothing is served at this path with {request.method}"}
+    body = {"code": 100, "message": f"nothing is served at this path with {request.method}"}
     return Response(msgspec.json.encode(body), status_code=404, media_type="application/json")
 
 
-def _guard(route: Route, password: str) -> Route:
-    """The route behind the password; an empty one guards nothing."""
+def _guard(routes: Sequence[Route], password: str, public_url: str, *, is_sandbox: bool) -> Sequence[Route]:
+    """The routes behind the password, or, in a sandbox without one, at home."""
+    if password:
+        return [_ask_password(route, password) for route in routes]
+    return [_keep_home(route, public_url) for route in routes] if is_sandbox else routes
+
+
+def _ask_password(route: Route, password: str) -> Route:
     inner = route.app
 
     async def ask(scope: Scope, receive: Receive, send: Send) -> None:
         app = inner if _is_allowed(Request(scope), password) else _NEEDS_PASSWORD
         await app(scope, receive, send)
 
-    if password:
-        route.app = ask
+    route.app = ask
     return route
 
 

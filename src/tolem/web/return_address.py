@@ -11,7 +11,7 @@ from tolem.flows.authorization import PATIENCE_SECONDS
 from tolem.flows.checkout import Checkout
 from tolem.flows.way_back import WayBack
 from tolem.web.challenge_pages import ChallengePages
-from tolem.web.checkout import PAGE_PREFIX, html, method_not_allowed, preferred_language
+from tolem.web.checkout import ANY_SITE, PAGE_PREFIX, html, method_not_allowed, preferred_language
 from tolem.web.headers import SELF
 from tolem.web.http import Request, Response
 
@@ -37,15 +37,13 @@ class ReturnEndpoint:
                 fields = await request.form(BODY_MAX)
             except Refused:  # somebody's own words: it is a knock all the same
                 fields = {}
+        language = preferred_language(request)
+        if "threeDSMethodData" in fields:
+            return html(200, self._pages.returned(language, "", AuthenticationStep.DEVICE), ANY_SITE)
         nonce = request.scope["path"][len(RETURN_PREFIX) :]
-        is_device = "threeDSMethodData" in fields
-        path = "" if is_device else await self._lead_on(fields.get("threeDSSessionData", ""), nonce)
-        step = AuthenticationStep.DEVICE if is_device else AuthenticationStep.CHALLENGE
-        body = self._pages.returned(preferred_language(request), path, step)
-        return html(200, body, frame_ancestors=(SELF,))
-
-    async def _lead_on(self, session_data: str, nonce: str) -> str:
-        page_id = self._way_back.find_page(session_data, nonce) if session_data else None
-        if page_id is None or not await self._checkout.came_back(page_id, nonce, PATIENCE_SECONDS):
-            return ""
-        return PAGE_PREFIX + page_id
+        page_id = self._way_back.find_page(fields.get("threeDSSessionData", ""), nonce)
+        opened = await self._checkout.came_back(page_id, nonce, PATIENCE_SECONDS) if page_id else None
+        if opened is None or page_id is None:
+            return html(200, self._pages.returned(language, "", AuthenticationStep.CHALLENGE), ANY_SITE)
+        body = self._pages.returned(language, PAGE_PREFIX + page_id, AuthenticationStep.CHALLENGE)
+        return html(200, body, (SELF, *opened.frame_ancestors))

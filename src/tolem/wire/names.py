@@ -17,6 +17,10 @@ BRANDS = {
     Brand.UNIONPAY: "UNIONPAY",
     Brand.MIR: "MIR",
     Brand.MAESTRO: "MAESTRO",
+    Brand.ALTYN: "ALTYN",
+    Brand.JCB: "JCB",
+    Brand.DINERS: "DINERS",
+    Brand.DISCOVER: "DISCOVER",
 }
 """`VISA` is the documentation's, `MasterCard` was seen in shops' logs, the others are tolem's choice."""
 

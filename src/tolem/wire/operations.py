@@ -16,6 +16,7 @@ import msgspec
 
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.payment import OperationKind
+from tolem.wire.misspellings import IDEMPOTENCY_KEY, find_meant
 from tolem.wire.reasons import reason_text
 
 BODY_BYTES_MAX = 16 * 1024
@@ -42,7 +43,9 @@ _KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 
 _FIELDS = {"amount": "amount", "externalID": "externalID", "externalId": "externalID", "currency": "currency"}
-"""Spelling → field; everything else is ignored."""
+"""Spelling → field. What looks like one of them is refused, everything else is ignored."""
+_OF_A_STATUS = ("orgAmount", "payoutAmount", "amountBonus")
+"""Amounts in the answer to a question for the status, which a shop may send back; ignored beside an amount."""
 
 _JSON = json.JSONDecoder(object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=str)
 """Objects as tuples of pairs, which no array becomes, and in which a name that comes twice is seen."""
@@ -88,14 +91,15 @@ def parse_operation(kind: OperationKind, query: bytes, content_type: str, body: 
     """
     if len(body) > BODY_BYTES_MAX:
         _refuse(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are read")
-    fields: dict[str, str] = {}
-    _collect(fields, _parse_query(query))
+    pairs = _parse_query(query)
     if body.strip():
         media_type = content_type.partition(";")[0].strip().lower()
         if media_type not in ("", "application/json"):
             raise WrongContentType
-        _collect(fields, _parse_json(body))
+        pairs += _parse_json(body)
+    fields = _collect(pairs)
     amount = fields.get("amount")
+    _refuse_misspelled([pair for pair in pairs if pair[0] not in _FIELDS], has_amount=amount is not None)
     if amount is not None and kind is OperationKind.VOID:
         _refuse("cancel releases the whole hold: leave out amount, or charge a part, which releases the rest", "amount")
     if amount == "":
@@ -177,8 +181,9 @@ def _parse_json(body: bytes) -> list[tuple[str, object]]:
     return [(name, member) for name, member in value if member is not None]
 
 
-def _collect(fields: dict[str, str], pairs: list[tuple[str, object]]) -> None:
-    """Adds the members that are fields; what comes twice must say the same."""
+def _collect(pairs: list[tuple[str, object]]) -> dict[str, str]:
+    """The members that are fields; what comes twice must say the same."""
+    fields: dict[str, str] = {}
     for name, value in pairs:
         field = _FIELDS.get(name)
         if field is None:
@@ -191,6 +196,20 @@ def _collect(fields: dict[str, str], pairs: list[tuple[str, object]]) -> None:
         known = fields.setdefault(field, value)
         if known != value and not (field == "amount" and _canonical_amount(known) == _canonical_amount(value)):
             _refuse(f"{name} comes twice with different values, in the query or in the body", name)
+    return fields
+
+
+def _refuse_misspelled(others: list[tuple[str, object]], *, has_amount: bool) -> None:
+    """What was meant as a field and is passed over would move everything, or move it twice."""
+    for name, value in others:
+        meant = None if has_amount and name in _OF_A_STATUS else find_meant(name)
+        if meant == IDEMPOTENCY_KEY:
+            _refuse(f"{name[:40]!r} is no parameter: send the key as the header {meant}", meant)
+        if meant is not None:
+            _refuse(f"{name[:40]!r} is no parameter here: write {meant}", meant)
+        inside = value if isinstance(value, tuple) else ()
+        if found := next((inner for inner, _ in inside if find_meant(inner)), ""):
+            _refuse(f"{found[:40]!r} stands inside of {name[:40]!r}: write it beside the others", found[:40])
 
 
 def _canonical_amount(text: str) -> str:

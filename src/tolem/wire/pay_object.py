@@ -10,7 +10,8 @@ here.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -27,7 +28,9 @@ KEYS_MAX = 100
 """Per object."""
 TOKEN_CHARS_MAX = 4096
 
-FLAGS = frozenset({"isTransfer", "isAFT", "isOCT", "isShortForm"})
+SHORT_FORM = "isShortForm"
+"""The page stands in a frame of the shop's page."""
+FLAGS = frozenset({"isTransfer", "isAFT", "isOCT", SHORT_FORM})
 """Fields beside `params` with which the library says what kind of page it wants."""
 
 _LANGUAGES = {
@@ -67,6 +70,11 @@ _DATA_BYTES_MAX = 4096
 _INVOICE_ID = re.compile(r"[0-9]{1,20}")
 _INVOICE_ID_ALT = re.compile(r"[0-9]{6,15}")
 _ACCESS_TOKEN = re.compile(r"[!-~]*")
+_TOKENS_IN_TEXT = tuple(
+    re.compile(rf'{name}\\?"?\s*[:=]\s*\\?"?([A-Za-z0-9._~+/=-]{{1,{TOKEN_CHARS_MAX}}})')
+    for name in ("access_token", "auth")
+)
+"""Where a token stands in an object that can't be read, however its `auth` is spelled."""
 _LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -82,6 +90,8 @@ class PayObjectError(ValueError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+        self.access_token = ""
+        """The token in it, if that much could be read: whose object it is."""
 
 
 class PayObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,8 +139,9 @@ class PayObject(msgspec.Struct, frozen=True, kw_only=True):
 def parse_posted(params: str, flags: Mapping[str, str]) -> PayObject:
     """The form of payment-api.js: `params` is the field of that name, `flags` all its fields. Raises
     PayObjectError."""
-    _check_input(params)
-    return _parse(_parse_json("params", params), flags)
+    with _naming_token(params):
+        _check_input(params)
+        return _parse(_parse_json("params", params), flags)
 
 
 def parse_address(params: str, flags: Mapping[str, str]) -> PayObject:
@@ -145,7 +156,19 @@ def parse_address(params: str, flags: Mapping[str, str]) -> PayObject:
             f"params can't be decompressed: {error}; use LZString.compressToEncodedURIComponent "
             "and put the result into the address as it is",
         ) from None
-    return _parse(_parse_pairs("params", text), flags)
+    with _naming_token(unquote(text)):
+        return _parse(_parse_pairs("params", text), flags)
+
+
+@contextmanager
+def _naming_token(text: str) -> Iterator[None]:
+    """An error that leaves here tells whose object it is, as far as its text shows that."""
+    try:
+        yield
+    except PayObjectError as error:
+        found = next(filter(None, (pattern.search(text) for pattern in _TOKENS_IN_TEXT)), None)
+        error.access_token = found[1] if found else ""
+        raise
 
 
 def _parse(values: dict[str, Any], flags: Mapping[str, str]) -> PayObject:
@@ -155,7 +178,7 @@ def _parse(values: dict[str, Any], flags: Mapping[str, str]) -> PayObject:
         "invoice_id_alt": _digits(values, "invoiceIdAlt", _INVOICE_ID_ALT, "6 to 15 digits"),
         "auto_return": _boolean(values, "autoBackLink"),
         "card_save": _boolean(values, "cardSave"),
-        "language": _LANGUAGES.get(_line(values, "language", 64).strip().lower(), ""),
+        "language": _LANGUAGES.get(re.split("[-_]", _line(values, "language", 64).strip().lower())[0], ""),
         "description": _description(values),
         "data": _data(values),
         "flags": frozenset(flag for flag in FLAGS if flags.get(flag, "").strip().lower() in _TRUE),

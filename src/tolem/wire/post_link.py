@@ -76,6 +76,10 @@ class _Body(msgspec.Struct, kw_only=True):
     terminal: str
 
 
+class _SecretHash(msgspec.Struct):
+    secret_hash: str = ""
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -175,6 +179,11 @@ def render_failure(
             terminal=str(order.terminal_id),
         )
     )
+
+
+def read_secret_hash(body: bytes) -> str:
+    """The secret_hash that a rendered body holds."""
+    return msgspec.json.decode(body, type=_SecretHash).secret_hash
 
 
 def render_secure_details(payment: Payment) -> str:

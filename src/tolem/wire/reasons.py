@@ -80,6 +80,9 @@ REASONS = {
 UNKNOWN_CODES = frozenset({454, 459, 460})
 """Codes that are not final: the amount may be held, and the payment's outcome has to be found out."""
 
+OUTAGE_CODES = frozenset({456, 458, 461, 464, 493, 494, 497, 501, 502})
+"""A part of the way did not work, or the shop is not set up: no card was judged."""
+
 LEFT_CODE = 476
 """The payer left or the round's deadline passed without an attempt (tolem's choice)."""
 

@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const main = document.querySelector("main");
-  const { path, step, returned } = main.dataset;
+  const { path, step, returned, version } = main.dataset;
   const LOOK_MS_MAX = 10000; // the issuer's look at the browser takes no longer (EMV 3-D Secure)
 
   addEventListener("pageshow", (event) => event.persisted && location.reload());
@@ -30,8 +30,7 @@
     setTimeout(async () => {
       try {
         const answer = await fetch(path + "/state", { cache: "no-store" });
-        const state = answer.ok ? (await answer.json()).state : answer.status === 404 ? "invalid" : main.dataset.state;
-        if (state !== main.dataset.state) return location.replace(path);
+        if ((answer.ok || answer.status === 404) && (await answer.json()).version !== version) return location.replace(path);
       } catch {
         // The network is away: ask again.
       }

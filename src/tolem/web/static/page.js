@@ -1,26 +1,85 @@
-// The payment page's one script. Everything works without it; it only makes typing a card number pleasant, sends a
-// form once, and asks for the outcome while the bank is being asked.
+// The payment page's one script. Everything works without it. It makes typing a card pleasant, says what is wrong
+// before anything is sent, changes the language without losing what was typed, and never leaves a payer in doubt: it
+// asks for the outcome while the bank is being asked, and after the connection broke.
 (() => {
   "use strict";
-  const main = document.querySelector("main");
-  const byId = (id) => document.getElementById(id);
-  const digits = (text) => text.replace(/\D/g, "");
+  const WARN_SECONDS = 120; // before the deadline
+  const ANSWER_MS = 30000; // the gateway answers a card form within a few seconds
+  const SURE_MS = 5000; // connection back, and nothing arrived for so long: nothing will
 
-  // As BRAND_RULES in domain/card.py (a test compares them); the first match counts.
-  const BRANDS = [
-    ["MIR", /^220[0-4]/],
-    ["MASTERCARD", /^(5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720)/],
-    ["AMEX", /^3[47]/],
-    ["VISA", /^4/],
-    ["UNIONPAY", /^(62|81)/],
-    ["MAESTRO", /^(5[0678]|6[013-9])/],
-  ];
+  const byId = (id) => document.getElementById(id);
+  const main = () => document.querySelector("main");
+  const card = () => byId("card");
+  const reopen = () => location.replace(main().dataset.page);
+  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+  let isSent = false;
 
   // A page that comes back from the browser's memory may tell an old state.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
+  document.addEventListener("visibilitychange", () => !document.hidden && card() && !isSent && look());
 
-  if (main.dataset.page) poll(main.dataset.page, 1000);
-  if (byId("cc-number")) form();
+  function start() {
+    const { state } = main().dataset;
+    if (state === "checking") watch(1000);
+    document.querySelectorAll(".fill, .tools").forEach((each) => (each.hidden = false));
+    if (!navigator.clipboard) document.querySelectorAll("[data-do=copy]").forEach((each) => each.remove());
+    if (!card()) return;
+    recognize();
+    countdown();
+  }
+
+  // What the page would show now; nothing while there is no answer.
+  async function ask() {
+    try {
+      const answer = await request(main().dataset.page + "/state", { cache: "no-store" }, 10000);
+      if (answer.ok || answer.status === 404) return await answer.json();
+    } catch {
+      // The network is away: the callers ask again.
+    }
+  }
+
+  async function look() {
+    const now = await ask();
+    if (now && !isSent && now.version !== main().dataset.version) reopen();
+    return now;
+  }
+
+  async function watch(wait) {
+    await pause(wait);
+    await look();
+    watch(Math.min(wait * 1.3, main().dataset.version.endsWith("slow") ? 15000 : 5000));
+  }
+
+  function request(address, options, ms = ANSWER_MS) {
+    const control = new AbortController();
+    setTimeout(() => control.abort(), ms);
+    return fetch(address, { ...options, signal: control.signal });
+  }
+
+  // ---- Buttons and forms
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (card() && button.form === card() && button.hasAttribute("formaction")) {
+      event.preventDefault(); // it would send what is typed along
+      change(button);
+    } else if (button.dataset.do === "print") print();
+    else if (button.dataset.do === "copy") copy(button);
+    else if (button.dataset.number) fill(button.dataset);
+  });
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (isSent) return event.preventDefault();
+    if (form === card()) {
+      event.preventDefault();
+      if (!isComplete()) return;
+      pay(form);
+    }
+    isSent = true;
+    press(form.querySelector("[data-busy]"));
+  });
 
   // What 3-D Secure asks of the payer's browser goes along with the card (web/browser.py).
   document.addEventListener("submit", ({ target }) => {
@@ -31,91 +90,307 @@
     target.elements.browser.value = JSON.stringify({ d, w, h, z, l: navigator.language, j, x: innerWidth, y: innerHeight });
   }, true);
 
-  function poll(page, wait) {
-    setTimeout(async () => {
-      try {
-        const answer = await fetch(page + "/state", { cache: "no-store" });
-        if (answer.status === 404) return location.replace(page);
-        if (answer.ok && (await answer.json()).state !== main.dataset.state) return location.replace(page);
-      } catch {
-        // The network is away: ask again.
-      }
-      poll(page, Math.min(wait * 1.3, 5000));
-    }, wait);
+  // A button that was pressed says so, until it is let go.
+  function press(button, isDown = true) {
+    if (!button) return;
+    const words = button.firstElementChild;
+    button.dataset.ready ||= words.textContent;
+    button.toggleAttribute("aria-disabled", isDown);
+    words.textContent = isDown ? button.dataset.busy : button.dataset.ready;
   }
 
-  function form() {
-    const number = byId("cc-number");
-    const expiry = byId("cc-exp");
+  // Sent once and never again by itself. A redirect leads to the page, which shows the truth.
+  async function pay(form) {
+    try {
+      const body = new URLSearchParams(new FormData(form));
+      const answer = await request(form.action, { method: "POST", body, redirect: "manual" });
+      if (answer.type === "opaqueredirect") return reopen();
+      const markup = await answer.text();
+      const isAnswer = answer.status < 500 || markup.includes('id="card"');
+      if (!isAnswer || !adopt(markup)) return lost(form);
+      isSent = false;
+      const first = document.querySelector("[aria-invalid]") || document.querySelector("h1");
+      if (first.tabIndex < 0) first.tabIndex = -1;
+      first.focus();
+    } catch {
+      lost(form);
+    }
+  }
+
+  // The connection broke while the card was on its way: nobody here knows whether it arrived, so the gateway is asked.
+  async function lost(form) {
+    const shown = main();
+    const { className } = shown;
+    const parts = [...shown.childNodes];
+    const languages = document.querySelector(".languages");
+    languages.hidden = true; // they belong to the form
+    shown.replaceChildren(byId("lost").content.cloneNode(true));
+    shown.className = "status";
+    shown.dataset.state = "checking";
+    let since = 0;
+    for (let wait = 1000; !since || Date.now() - since < SURE_MS; wait = Math.min(wait * 1.3, 5000)) {
+      await pause(wait);
+      const now = await ask();
+      if (now && now.version !== shown.dataset.version) return reopen();
+      since = now ? since || Date.now() : 0;
+    }
+    shown.replaceChildren(...parts);
+    shown.className = className;
+    languages.hidden = false;
+    shown.dataset.state = shown.dataset.version.split("-")[0];
+    isSent = false;
+    const button = form.querySelector("[data-busy]");
+    press(button, false);
+    notify(form.dataset.unsent);
+    button.focus();
+    start();
+  }
+
+  // A button that changes the page, not the payment: its answer takes the page's place around what is typed.
+  async function change(button) {
+    try {
+      const body = new URLSearchParams(button.name ? [[button.name, button.value]] : []);
+      const answer = await request(button.formAction, { method: "POST", body });
+      if (answer.status === 404) return reopen();
+      if (!answer.ok || !adopt(await answer.text())) return notify(card().dataset.offline);
+      const hurry = document.querySelector(".hurry p");
+      if (button.name === "language") document.querySelector("[aria-current]").focus();
+      else if (hurry) notify(hurry.textContent);
+    } catch {
+      notify(card().dataset.offline);
+    }
+  }
+
+  // Shows another rendering of the page. Every field stays the field it is, with what was typed and what is wrong
+  // with it; only its words are the new page's.
+  function adopt(markup) {
+    const next = new DOMParser().parseFromString(markup, "text/html");
+    if (!next.querySelector("main[data-state]")) return false;
+    const focused = document.activeElement;
+    const caret = focused.selectionStart;
+    const isJudged = next.querySelector("[data-problem]");
+    for (const twin of next.querySelectorAll("form input")) {
+      const field = byId(twin.id);
+      if (!field) continue;
+      const { problem } = isJudged ? twin.dataset : field.dataset;
+      for (const { name, value } of twin.attributes) if (name !== "value") field.setAttribute(name, value);
+      twin.replaceWith(field);
+      tell(field, problem, next);
+    }
+    document.documentElement.lang = next.documentElement.lang;
+    document.title = next.title;
+    document.body.replaceWith(document.adoptNode(next.body));
+    if (focused.isConnected && focused !== document.body) {
+      focused.focus();
+      if (caret !== null && caret !== undefined) focused.setSelectionRange(caret, caret);
+    }
+    start();
+    return true;
+  }
+
+  function notify(text) {
+    const notice = document.createElement("p");
+    notice.className = "notice";
+    notice.setAttribute("role", "alert");
+    notice.textContent = text;
+    byId("notices").replaceChildren(notice);
+  }
+
+  async function copy(button) {
+    const rows = [...document.querySelectorAll(".receipt div")].map((row) => [...row.children].map((c) => c.textContent));
+    const head = document.querySelectorAll("h1, main .amount");
+    const lines = [...[...head].map((each) => each.textContent), ...rows.map((row) => row.join(": "))];
+    await navigator.clipboard.writeText(lines.join("\n"));
+    button.textContent = button.dataset.done;
+  }
+
+  // ---- The deadline
+
+  // Warns two minutes before it. Another tab may have moved it, so the gateway is asked before anything is said.
+  async function countdown() {
+    const hurry = document.querySelector(".hurry");
+    if (!hurry) return;
+    hurry.end ||= Date.now() + hurry.dataset.left * 1000;
+    let left = Infinity;
+    while (hurry.isConnected) {
+      const before = left;
+      left = Math.ceil((hurry.end - Date.now()) / 1000);
+      if ((left <= WARN_SECONDS && before > WARN_SECONDS) || left <= 0) {
+        const now = await look();
+        if (now?.seconds_left) hurry.end = Date.now() + now.seconds_left * 1000;
+        left = Math.ceil((hurry.end - Date.now()) / 1000);
+      }
+      hurry.classList.toggle("due", left <= WARN_SECONDS);
+      const shown = Math.max(left, 0);
+      hurry.querySelector("b").textContent = Math.floor(shown / 60) + ":" + String(shown % 60).padStart(2, "0");
+      await pause(left > WARN_SECONDS + 1 ? Math.min(left - WARN_SECONDS, 60) * 1000 : 1000);
+    }
+  }
+
+  // ---- The card
+
+  const BETWEEN = /[\s\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\ufeff-]/g; // as in domain/card.py
+  const digits = (text) => text.replace(/\D/g, "");
+
+  // The table of schemes is the server's, in the form; the first match counts.
+  function brandOf(number) {
+    for (const row of card().dataset.brands.split(";")) {
+      const [code, name, ranges, lengths, cvc, gaps] = row.split("|");
+      const isIt = ranges.split(",").some((range) => {
+        const [low, high] = range.split("-");
+        const head = number.slice(0, low.length);
+        return head.length === low.length && head >= low && head <= high;
+      });
+      if (isIt) return { code, name, lengths: lengths.split(",").map(Number), cvc: +cvc, gaps: gaps.split(",").map(Number) };
+    }
+  }
+
+  function passesLuhn(number) {
+    let sum = 0;
+    for (let at = 0; at < number.length; at++) {
+      const digit = +number[number.length - 1 - at];
+      sum += at % 2 ? (digit * 2) % 10 + (digit > 4) : digit;
+    }
+    return sum % 10 === 0;
+  }
+
+  // 1/27, 01/2027, 0127, 012027, 2027-01 → 01/27; nothing for what is no month.
+  function parseExpiry(text) {
+    const typed = text.trim();
+    const after = /^20(\d\d)\s*[/\-. ]\s*(\d{1,2})$/.exec(typed);
+    const found =
+      /^(\d{1,2})\s*[/\-. ]\s*(?:20)?(\d\d)$/.exec(typed) ||
+      /^(\d\d)(?:20)?(\d\d)$/.exec(typed) ||
+      (after && [0, after[2], after[1]]);
+    return found && found[1] > 0 && found[1] < 13 ? found[1].padStart(2, "0") + "/" + found[2] : "";
+  }
+
+  // What is wrong with a field: the server's own judgement (domain/card.py), only earlier.
+  const CHECKS = {
+    "cc-number"(text) {
+      const number = text.replace(BETWEEN, "");
+      if (!number) return "number_missing";
+      if (/\D/.test(number)) return "number_letters";
+      const brand = brandOf(number);
+      if (number.length > 19 || (brand && number.length > Math.max(...brand.lengths))) return "number_long";
+      if (number.length < 12 || (brand && !brand.lengths.includes(number.length))) return "number_short";
+      if (!passesLuhn(number)) return "number_check";
+      return brand ? "" : "number_brand";
+    },
+    "cc-exp"(text) {
+      const expiry = parseExpiry(text);
+      if (!expiry) return text.trim() ? "expiry_format" : "expiry_missing";
+      const { month } = card().dataset;
+      return month && "20" + expiry.slice(3) + "-" + expiry.slice(0, 2) < month ? "expiry_past" : "";
+    },
+    "cc-csc"(text) {
+      const code = text.trim();
+      if (!code) return "cvc_missing";
+      if (!/^\d{3,4}$/.test(code)) return "cvc_format";
+      const brand = brandOf(byId("cc-number").value.replace(BETWEEN, ""));
+      return brand && code.length !== brand.cvc ? "cvc_length_" + brand.cvc : "";
+    },
+    "cc-name"(text) {
+      const name = text.trim().replace(/\s+/g, " ");
+      if (!name) return "name_missing";
+      return name.length > 45 || !/^[A-Za-z][A-Za-z .'\-/]*$/.test(name) ? "name_format" : "";
+    },
+  };
+
+  // Says what is wrong beside a field, in the words that the page has for it.
+  function tell(field, problem, page = document) {
+    const text = problem ? field.dataset[problem] : "";
+    const line = page.getElementById(field.id + "-error");
+    if (!line) return;
+    line.replaceChildren();
+    if (text) {
+      const mark = page.createElement("span");
+      mark.className = "unseen";
+      mark.textContent = page.getElementById("card").dataset.error;
+      line.append(mark, " " + text);
+      field.dataset.problem = problem;
+      field.setAttribute("aria-invalid", "true");
+    } else {
+      delete field.dataset.problem;
+      field.removeAttribute("aria-invalid");
+    }
+  }
+
+  const judge = (field) => tell(field, CHECKS[field.id](field.value));
+
+  function isComplete() {
+    const fields = Object.keys(CHECKS).map(byId).filter(Boolean);
+    fields.forEach(judge);
+    const wrong = fields.find((field) => field.dataset.problem);
+    if (wrong) wrong.focus();
+    return !wrong;
+  }
+
+  document.addEventListener("focusout", ({ target }) => {
+    if (!CHECKS[target.id] || !target.isConnected || isSent) return;
+    if (target.id === "cc-exp") target.value = parseExpiry(target.value) || target.value;
+    if (target.value || target.dataset.problem) judge(target);
+  });
+
+  document.addEventListener("input", ({ target, inputType = "" }) => {
+    if (!CHECKS[target.id]) return;
+    if (target.id === "cc-number") group(target, inputType);
+    if (target.id === "cc-exp") slash(target, inputType);
+    if (target.id === "cc-number") recognize();
+    if (target.dataset.problem && !CHECKS[target.id](target.value)) tell(target);
+  });
+
+  // Groups as printed on the card. The caret stays behind the digit it stood behind.
+  function group(number, how) {
+    const typed = number.value.replace(/[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, "");
+    if (/[^\d\s\u2010-\u2015-]/.test(typed)) return;
+    let caret = digits(number.value.slice(0, number.selectionStart)).length;
+    let all = digits(typed);
+    if (all === number.dataset.digits && how.startsWith("deleteContent")) {
+      // Only a space was deleted: what was meant is the digit beside it.
+      if (how === "deleteContentBackward") caret--;
+      if (caret >= 0) all = all.slice(0, caret) + all.slice(caret + 1);
+      caret = Math.max(caret, 0);
+    }
+    number.dataset.digits = all;
+    const gaps = brandOf(all)?.gaps || [4, 8, 12, 16];
+    number.value = [...all].map((digit, at) => (gaps.includes(at) ? " " : "") + digit).join("");
+    caret += gaps.filter((gap) => gap < caret).length;
+    number.setSelectionRange(caret, caret);
+  }
+
+  function recognize() {
+    const brand = brandOf(byId("cc-number").value.replace(BETWEEN, ""));
     const code = byId("cc-csc");
-    const brands = document.querySelectorAll(".brands li");
-
-    number.addEventListener("input", (event) => {
-      group(event.inputType || "");
-      recognize();
+    document.querySelectorAll(".brands li").forEach((mark) => {
+      mark.classList.toggle("other", brand !== undefined && mark.dataset.brand !== brand.code);
     });
-    expiry.addEventListener("input", (event) => slash(event.inputType || ""));
-    recognize();
-
-    // Groups as printed on the card. The caret stays behind the digit it stood behind.
-    function group(how) {
-      const typed = number.value;
-      if (/[^\d\s-]/.test(typed)) return;
-      let caret = digits(typed.slice(0, number.selectionStart)).length;
-      let all = digits(typed);
-      if (how === "deleteContentBackward" && all === number.dataset.digits && caret > 0) {
-        // Only a space was deleted: what was meant is the digit before it.
-        all = all.slice(0, caret - 1) + all.slice(caret);
-        caret--;
-      }
-      number.dataset.digits = all;
-      const gaps = /^3[47]/.test(all) ? [4, 10] : [4, 8, 12, 16];
-      const spaces = (count) => gaps.filter((gap) => gap < count).length;
-      number.value = [...all].map((digit, at) => (gaps.includes(at) ? " " : "") + digit).join("");
-      caret += spaces(caret);
-      number.setSelectionRange(caret, caret);
-    }
-
-    function recognize() {
-      const brand = (BRANDS.find((rule) => rule[1].test(digits(number.value))) || [""])[0];
-      brands.forEach((mark) => mark.classList.toggle("other", brand !== "" && mark.dataset.brand !== brand));
-      const length = brand === "AMEX" ? 4 : 3;
-      code.maxLength = brand ? length : 4;
-      byId("cc-csc-hint").textContent = code.dataset["hint" + length];
-    }
-
-    // 9 → 09/, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text.
-    function slash(how) {
-      const typed = expiry.value;
-      if (how.startsWith("delete") || expiry.selectionStart !== typed.length) return;
-      const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(\d\d)(\d*)\s*$/.exec(typed);
-      if (parts) expiry.value = parts[1].padStart(2, "0") + "/" + parts[2].replace(/^20(?=\d\d$)/, "").slice(0, 4);
-      else if (/^[2-9]$/.test(typed)) expiry.value = "0" + typed + "/";
-    }
-
-    // Sent once, however often the button is pressed.
-    document.querySelectorAll("form").forEach((each) => {
-      each.addEventListener("submit", (event) => {
-        if (main.dataset.sent) return event.preventDefault();
-        main.dataset.sent = "yes";
-        const button = each.querySelector("button");
-        button.setAttribute("aria-disabled", "true");
-        if (button.dataset.busy) button.querySelector("span").textContent = button.dataset.busy;
-      });
-    });
-
-    // The sandbox's test cards.
-    document.querySelectorAll(".fill").forEach((button) => {
-      button.hidden = false;
-      button.addEventListener("click", () => {
-        number.value = button.dataset.number;
-        expiry.value = "12/" + ((new Date().getFullYear() + 2) % 100);
-        code.value = button.dataset.cvc;
-        byId("cc-name").value = "TEST CARD";
-        group("");
-        recognize();
-        document.querySelector(".primary").focus();
-      });
-    });
+    byId("brand").textContent = brand ? brand.name : "";
+    code.maxLength = brand ? brand.cvc : 4;
+    byId("cc-csc-hint").textContent = code.dataset["hint" + (brand ? brand.cvc : 3)];
   }
+
+  // 9 → 09/, 13 → 01/3, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text.
+  function slash(expiry, how) {
+    const typed = expiry.value;
+    if (how.startsWith("delete") || expiry.selectionStart !== typed.length || /^20\d\d[-/. ]/.test(typed)) return;
+    const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(\d\d)(\d*)\s*$/.exec(typed);
+    if (/^1[3-9]$/.test(typed)) expiry.value = "01/" + typed[1];
+    else if (parts) expiry.value = parts[1].padStart(2, "0") + "/" + parts[2].replace(/^20(?=\d\d$)/, "").slice(0, 4);
+    else if (/^[2-9]$/.test(typed)) expiry.value = "0" + typed + "/";
+  }
+
+  // One of the sandbox's test cards.
+  function fill({ number, cvc }) {
+    byId("cc-number").value = number;
+    byId("cc-exp").value = "12/" + ((new Date().getFullYear() + 2) % 100);
+    byId("cc-csc").value = cvc;
+    byId("cc-name").value = "TEST CARD";
+    group(byId("cc-number"), "");
+    recognize();
+    Object.keys(CHECKS).map(byId).forEach(judge);
+    card().querySelector(".primary").focus();
+  }
+
+  start();
 })();

@@ -1,14 +1,18 @@
 // payment-api.js: opens the payment page for a shop's order. A shop includes it from tolem's host and calls
-// halyk.pay(object); the page's address is the folder that this script came from.
+// halyk.pay(object), or halyk.showPaymentWidget(object, callback) for the page in a frame over its own. The page's
+// address is the folder that this script came from.
 //
 // The object travels in a form's POST, so that its token stays out of addresses, histories and logs. Where
 // the shop's Content-Security-Policy blocks the form, it goes the bank's way, compressed into ?params=.
-// ES5 and without a build step on purpose: it runs as it stands in any browser and in any shop's page.
+// ES5 and without a build step on purpose: it runs in any browser and in any shop's page.
 (function () {
   "use strict";
 
   // A payer who stopped a slow navigation may try again after this time; a double click does nothing.
   var GUARD_MS = 10000;
+  // A page in the widget that does not answer for so long is not there.
+  var SILENCE_MS = 2000;
+  var WORDS = { en: ["Payment", "Close"], kk: ["Төлем", "Жабу"], ru: ["Оплата", "Закрыть"] };
   var ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
 
   // currentScript is null in a module; it must be read now, while the script runs.
@@ -17,6 +21,7 @@
   var origin = (/^https?:\/\/[^/]+/.exec(page) || [""])[0];
   var guard = 0;
   var giveUp = null;
+  var widget = null;
 
   function complain(text) {
     console.error("payment-api.js: " + text);
@@ -114,21 +119,31 @@
     return out;
   }
 
-  function open(object, flag) {
+  // The object as JSON; empty where nothing is to open: it has a mistake, which is told, or a page opens already.
+  function write(object) {
     var mistake = mistakeIn(object);
-    if (mistake) return complain(mistake);
-    if (guard) return;
-    var json;
     try {
-      json = JSON.stringify(object, plain);
+      if (!mistake) return guard || widget ? "" : JSON.stringify(object, plain);
     } catch (error) {
-      return complain("the payment object can't be written as JSON: " + error.message);
+      mistake = "the payment object can't be written as JSON: " + error.message;
     }
+    complain(mistake);
+    return "";
+  }
 
+  // True where a policy of the shop's page keeps ours from it, by the browser's own word.
+  function isBlocked(event, directive) {
+    var isOurs = !event.blockedURI || event.blockedURI.indexOf(origin) === 0;
+    return isOurs && event.effectiveDirective === directive && event.disposition !== "report";
+  }
+
+  // Posts the object to the window of that name. Where the form is blocked, `go` opens an address there instead;
+  // `fail` is told of what can't be done. Returns what takes all of it back.
+  function send(json, flags, target, go, fail) {
     var form = document.createElement("form");
     form.method = "post";
     form.action = page;
-    form.target = "_self"; // whatever <base target> the shop's page has
+    form.target = target; // whatever <base target> the shop's page has
     form.acceptCharset = "UTF-8"; // whatever encoding the shop's page has
     form.hidden = true;
     function add(name, value) {
@@ -139,37 +154,123 @@
       form.appendChild(input);
     }
     add("params", json);
-    if (flag) add(flag, "true");
+    for (var flag in flags) add(flag, flags[flag]);
 
     // Only the browser's own word that the form was blocked opens the page the other way: a timer can't tell
     // a blocked form from a slow network, and would open the page twice.
     function onViolation(event) {
-      var isOurs = !event.blockedURI || event.blockedURI.indexOf(origin) === 0;
-      if (event.effectiveDirective !== "form-action" || event.disposition === "report" || !isOurs) return;
+      if (!isBlocked(event, "form-action")) return;
       clean();
       try {
-        var invoice = plain("", object.invoiceId);
-        var tail = flag ? flag + "=true" : "oid=" + encodeURIComponent(encode(invoice));
-        window.location.assign(page + "?params=" + compress(encode(JSON.parse(json))) + "&" + tail);
+        var object = JSON.parse(json);
+        go(page + "?params=" + compress(encode(object)) + "&" + encode(flags || { oid: object.invoiceId }));
       } catch (error) {
-        complain("the payment object can't be put into an address: " + error.message);
-        giveUp();
+        fail("the payment object can't be put into an address: " + error.message);
       }
     }
     function clean() {
       document.removeEventListener("securitypolicyviolation", onViolation);
       if (form.parentNode) form.parentNode.removeChild(form);
     }
-    giveUp = function () {
+    document.addEventListener("securitypolicyviolation", onViolation);
+    (document.body || document.documentElement).appendChild(form);
+    form.submit();
+    return clean;
+  }
+
+  function open(object, flag) {
+    var json = write(object);
+    if (!json) return;
+    var flags = flag && {};
+    if (flag) flags[flag] = "true";
+    giveUp = function (mistake) {
+      if (mistake) complain(mistake);
       clearTimeout(guard);
       guard = 0;
       clean();
     };
-
     guard = setTimeout(function () { giveUp(); }, GUARD_MS);
+    var clean = send(json, flags, "_self", function (address) { window.location.assign(address); }, giveUp);
+  }
+
+  // The page in a frame over the shop's. A modal <dialog> keeps the focus in, puts it back at the end and stands above
+  // all that the shop's page has; a browser without it (before 2022) opens the page itself. Styles are set by script,
+  // which no policy forbids, and begin from nothing, whatever the shop's own say of a button.
+  function show(object, callback) {
+    if (!window.HTMLDialogElement) return open(object);
+    var json = write(object);
+    if (!json) return;
+    var root = document.documentElement;
+    var overflow = root.style.overflow;
+    var language = object.language || root.lang;
+    var words = /^en/i.test(language) ? WORDS.en : /^k[kza]/i.test(language) ? WORDS.kk : WORDS.ru;
+    var closing = 0;
+    function make(tag, label, style) {
+      var element = document.createElement(tag);
+      element.name = "halyk-widget"; // a frame's counts only before it is in the page
+      element.setAttribute("aria-label", label);
+      element.style.cssText = "all:initial;color-scheme:light dark;position:absolute;" + style;
+      (widget || document.body || root).appendChild(element);
+      return element;
+    }
+    var dialog = widget = make("dialog", words[0], "position:fixed;inset:0;margin:auto;width:min(480px,100%);" +
+      "height:min(780px,100%);overflow:hidden;border-radius:clamp(0px,100vw - 480px,16px);" +
+      "background:Canvas;box-shadow:0 0 0 100vmax #0a141999");
+    var progress = make("progress", words[0], "inset:0;margin:auto;width:10em;height:1em;appearance:revert");
+    var frame = make("iframe", words[0], "width:100%;height:100%");
+    var cross = make("button", words[1], "right:0;padding:0 14px;background:Canvas;color:CanvasText;" +
+      "font:28px/44px sans-serif;cursor:pointer;outline:revert");
+    frame.allow = "clipboard-write";
+    cross.textContent = "\u00d7";
+
+    // The page knows what closing would interrupt: it asks its payer and says so, or tells how it ended.
+    function close(event) {
+      event.preventDefault();
+      if (event.repeat) return;
+      if (closing) return finish(false);
+      closing = setTimeout(finish, SILENCE_MS, false);
+      frame.contentWindow.postMessage('{"close":true}', origin);
+    }
+    function hear(event) {
+      if (event.origin !== origin || event.source !== frame.contentWindow) return;
+      var said = JSON.parse(event.data);
+      clearTimeout(closing);
+      closing = 0;
+      if ("success" in said) finish(said.success === true);
+    }
+    function onViolation(event) {
+      if (isBlocked(event, "frame-src")) openAlone("frame-src must name " + origin);
+    }
+    function openAlone(mistake) {
+      complain(mistake);
+      finish();
+      open(object);
+    }
+    function finish(success) {
+      if (widget !== dialog) return;
+      clearTimeout(closing);
+      window.removeEventListener("message", hear);
+      document.removeEventListener("securitypolicyviolation", onViolation);
+      clean();
+      root.style.overflow = overflow;
+      dialog.close();
+      dialog.parentNode.removeChild(dialog);
+      widget = null;
+      if (callback && success !== undefined) callback({ success: success });
+    }
+    window.addEventListener("message", hear);
     document.addEventListener("securitypolicyviolation", onViolation);
-    (document.body || document.documentElement).appendChild(form);
-    form.submit();
+    frame.addEventListener("load", function () { progress.style.display = "none"; });
+    dialog.addEventListener("keydown", function (event) { if (event.key === "Escape") close(event); });
+    dialog.addEventListener("cancel", close); // Android's Back
+    dialog.addEventListener("close", function () { finish(false); });
+    cross.addEventListener("click", close);
+    root.style.overflow = "hidden";
+    dialog.showModal();
+    frame.focus();
+    var clean = send(json, { isShortForm: true, origin: location.origin }, frame.name, function (address) {
+      frame.src = address;
+    }, openAlone);
   }
 
   // Back from the payment page, the browser may show the shop's page as it was left.
@@ -179,6 +280,7 @@
 
   var halyk = window.halyk || {};
   halyk.pay = function pay(object) { open(object); };
+  halyk.showPaymentWidget = function showPaymentWidget(object, callback) { show(object, callback); };
   halyk.cardverification = function cardverification(object) { open(object); };
   halyk.p2p = function p2p(object) { open(object, "isTransfer"); };
   halyk.aft = function aft(object) { open(object, "isAFT"); };

@@ -299,7 +299,9 @@
     if (item.dataset.busy) return;
     item.dataset.busy = "yes";
     buttons.forEach((each) => each.setAttribute("aria-disabled", "true"));
-    const words = await post(`${BASE}/messages/${id}/send`, way === "late" ? { way, seconds } : { way }, DONE[way]);
+    const done = (told) =>
+      told.waits_for ? `It waits until its order's earlier message ${told.waits_for} is delivered or ends.` : DONE[way];
+    const words = await post(`${BASE}/messages/${id}/send`, way === "late" ? { way, seconds } : { way }, done);
     delete item.dataset.busy;
     buttons.forEach((each) => each.removeAttribute("aria-disabled"));
     // The list of messages may have been drawn anew meanwhile.
@@ -316,8 +318,8 @@
         headers: { "content-type": "application/json" },
         body: JSON.stringify(body),
       });
-      if (answer.ok) return done;
-      return (await answer.json()).message;
+      const told = await answer.json();
+      return answer.ok ? done(told) : told.message;
     } catch {
       return "The gateway does not answer.";
     }
@@ -355,7 +357,7 @@
     const clock = byId("clock");
     if (clock.dataset.busy) return;
     clock.dataset.busy = "yes";
-    const words = await post(BASE + "/clock", { advance_seconds: Number(button.dataset.advance) }, "");
+    const words = await post(BASE + "/clock", { advance_seconds: Number(button.dataset.advance) }, () => "");
     delete clock.dataset.busy;
     await readClock();
     if (words) byId("ahead").textContent = words;

@@ -45,7 +45,9 @@ def upgrade() -> None:
         sa.Column("accept_unavailable", Flag(), nullable=False),
         sa.Column("attempts_max", sa.Integer(), nullable=False),
         sa.Column("round_minutes", sa.Integer(), nullable=False),
+        sa.Column("extension_minutes", sa.Integer(), nullable=False),
         sa.Column("link_hosts", sa.Text(), nullable=False),
+        sa.Column("frame_hosts", sa.Text(), nullable=False),
         sa.Column("seed_bodies", Flag(), nullable=False),
         sa.Column("hold_days", sa.Integer(), nullable=False),
         sa.Column("tells", sa.Text(), nullable=False),
@@ -55,9 +57,19 @@ def upgrade() -> None:
         sa.Column("notify_whole_seconds", sa.Integer(), nullable=False),
         sa.Column("notify_retry_after_max_seconds", sa.Integer(), nullable=False),
         sa.Column("notify_response_bytes", sa.Integer(), nullable=False),
+        sa.Column("logo", sa.Text(), nullable=False),
+        sa.Column("colour", sa.Text(), nullable=False),
+        sa.Column("text_colour", sa.Text(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchants.id"], name="terminals_merchant"),
+    )
+
+    op.create_table(
+        "logos",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
     )
 
     op.create_table(
@@ -87,6 +99,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("opened_at", Instant(), nullable=True),
         sa.Column("deadline_at", Instant(), nullable=True),
+        sa.Column("is_extended", Flag(), nullable=False),
         sa.Column("has_left", Flag(), nullable=False),
         sa.Column("reason_code", sa.Integer(), nullable=False),
         sa.Column("return_url", sa.Text(), nullable=False),
@@ -100,6 +113,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("payment_type", sa.Text(), nullable=False),
+        sa.Column("offers_saving", Flag(), nullable=False),
         sa.Column("page_refusal", sa.Text(), nullable=False),
         sa.Column("page_refused_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
@@ -136,6 +150,7 @@ def upgrade() -> None:
         sa.Column("order_id", Id(), nullable=False),
         sa.Column("round_id", Id(), nullable=False),
         sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("frame_origin", sa.Text(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
         sqlite_with_rowid=False,
@@ -148,11 +163,9 @@ def upgrade() -> None:
         sa.Column("order_id", Id(), nullable=False),
         sa.Column("operation_id", Id(), nullable=False),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
         sqlite_with_rowid=False,
     )
-    op.create_index("request_keys_expiry", "request_keys", ["expires_at"])
 
     op.create_table(
         "payments",
@@ -178,7 +191,9 @@ def upgrade() -> None:
         sa.Column("trans_status_reason", sa.Text(), nullable=False),
         sa.Column("ip", sa.Text(), nullable=False),
         sa.Column("card_id", Id(), nullable=False),
+        sa.Column("saves_card", Flag(), nullable=False),
         sa.Column("hold_expires_at", Instant(), nullable=True),
+        sa.Column("release_at", Instant(), nullable=True),
         sa.Column("is_hold_expired", Flag(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
@@ -199,7 +214,7 @@ def upgrade() -> None:
         "status IN ('new', 'authenticating', 'authorizing', 'unknown')",
         unique=True,
     )
-    _create_partial_index("payments_hold", "payments", ["hold_expires_at"], "hold_expires_at IS NOT NULL")
+    _create_partial_index("payments_release", "payments", ["release_at"], "release_at IS NOT NULL")
     op.create_index("payments_order", "payments", ["order_id"])
     _create_partial_index(
         "payments_successful",
@@ -232,16 +247,82 @@ def upgrade() -> None:
         sa.Column("order_id", Id(), nullable=False),
         sa.Column("key_name", sa.Text(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("payment_id"),
     )
     op.create_index("sealed_cards_expiry", "sealed_cards", ["expires_at"])
 
     op.create_table(
+        "declines",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("last_at", Instant(), nullable=False),
+        sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("hash"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("declines_expiry", "declines", ["expires_at"])
+
+    op.create_table(
         "card_keys",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+
+    op.create_table(
+        "saved_cards",
+        sa.Column("id", Id(), nullable=False),
+        sa.Column("merchant_id", Id(), nullable=False),
+        sa.Column("terminal_id", Id(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("masked_pan", sa.Text(), nullable=False),
+        sa.Column("brand", sa.Text(), nullable=False),
+        sa.Column("expiry_year", sa.Integer(), nullable=False),
+        sa.Column("expiry_month", sa.Integer(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("payment_id", Id(), nullable=False),
+        sa.Column("rrn", sa.Text(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("updated_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("fingerprint", name="saved_cards_fingerprint"),
+        sa.CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="saved_cards_sealed"),
+    )
+    op.create_index("saved_cards_account", "saved_cards", ["merchant_id", "account_id"])
+    _create_partial_index("saved_cards_key", "saved_cards", ["key_id"], "key_id IS NOT NULL")
+    _create_partial_index("saved_cards_empty", "saved_cards", ["updated_at"], "sealed IS NULL")
+
+    op.create_table(
+        "card_consents",
+        sa.Column("payment_id", Id(), nullable=False),
+        sa.Column("card_id", Id(), nullable=False),
+        sa.Column("merchant_id", Id(), nullable=False),
+        sa.Column("terminal_id", Id(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("masked_pan", sa.Text(), nullable=False),
+        sa.Column("brand", sa.Text(), nullable=False),
+        sa.Column("expiry_year", sa.Integer(), nullable=False),
+        sa.Column("expiry_month", sa.Integer(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("payment_id"),
+        sa.CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="card_consents_sealed"),
+    )
+    _create_partial_index("card_consents_open", "card_consents", ["payment_id"], "sealed IS NOT NULL")
+    op.create_index("card_consents_created", "card_consents", ["created_at"])
+
+    op.create_table(
+        "vault_keys",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
 
@@ -263,6 +344,7 @@ def upgrade() -> None:
         sa.Column("reason_code", sa.Integer(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("due_at", Instant(), nullable=True),
+        sa.Column("asked_until", Instant(), nullable=True),
         sa.Column("doubted_at", Instant(), nullable=True),
         sa.Column("alerted_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
@@ -278,7 +360,8 @@ def upgrade() -> None:
         "operations_open",
         "operations",
         ["payment_id"],
-        "status IN ('prepared', 'unknown') AND kind IN ('authorize', 'purchase', 'capture', 'void', 'refund')",
+        "status IN ('prepared', 'unknown') AND kind IN ('authorize', 'purchase', 'capture', 'void', 'refund')"
+        " AND finished_at IS NULL",
         unique=True,
     )
     _create_partial_index(
@@ -307,6 +390,7 @@ def upgrade() -> None:
         sa.Column("round_id", Id(), nullable=False),
         sa.Column("terminal_id", Id(), nullable=False),
         sa.Column("payment_id", Id(), nullable=True),
+        sa.Column("operation_id", Id(), nullable=True),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),

@@ -1,0 +1,43 @@
+"""Whose pages may show the payment page in a frame: the hosts of a terminal, and the origins that they stand for.
+
+Called by flows.checkout when a page is opened, and by flows.administration when the hosts are set. The browser enforces
+it (`frame-ancestors`); what a page says of itself only chooses the page that is told the outcome.
+"""
+
+import re
+from collections.abc import Sequence
+
+_HOST = re.compile(r"(?=.{1,253}(?::|$))[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[1-9][0-9]{0,4})?", re.ASCII)
+_ORIGIN = re.compile(r"(https?)://([^/]+)", re.ASCII)
+_ANY_SHOP = ("http:", "https:")
+
+
+class InvalidFrameHost(ValueError):
+    """Says what to change, in English, for an operator."""
+
+
+def parse_frame_host(text: str) -> str:
+    """`shop.example` or `shop.example:8443` as an operator writes it → as it is stored. Raises InvalidFrameHost."""
+    host = text.strip().lower().removesuffix(":443")
+    if not _HOST.fullmatch(host):
+        raise InvalidFrameHost(
+            f"frame host {text!r}: a host name, with its port if it has one of its own, without scheme or path"
+        )
+    return host
+
+
+def frame_ancestors(hosts: Sequence[str], *, is_sandbox: bool) -> tuple[str, ...]:
+    """Sources of Content-Security-Policy. A sandbox without a list lets any web page frame; http counts there only."""
+    if not hosts:
+        return _ANY_SHOP if is_sandbox else ()
+    schemes = ("https", "http") if is_sandbox else ("https",)
+    return tuple(f"{scheme}://{host}" for host in hosts for scheme in schemes)
+
+
+def may_frame(origin: str, hosts: Sequence[str], *, is_sandbox: bool) -> bool:
+    """True if a page of `origin` (as browsers write it) may show the payment page."""
+    match = _ORIGIN.fullmatch(origin)
+    if match is None or not _HOST.fullmatch(match[2]):
+        return False
+    allowed = frame_ancestors(hosts, is_sandbox=is_sandbox)
+    return origin in allowed or f"{match[1]}:" in allowed

@@ -1,0 +1,191 @@
+"""The card form's moving parts: what is wrong in which field, what may come back of what was typed, the notices above.
+
+Used by pages.py. Invariant: a card number or security code is never written, whatever was typed into which field. The
+form carries what its script needs to say the same as the server: every problem's words and the table of card schemes.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tolem.domain.card import BRAND_NAMES, BRAND_RULES, Brand, CardField, CardProblem
+from tolem.flows.rounds import PageState
+from tolem.i18n.formats import format_time
+from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason_text
+from tolem.i18n.translator import Translator, mark
+from tolem.web.shells import NOTHING, Html, PageBytes, Press, Shell, escape
+from tolem.web.view import PageView
+
+BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
+WAIT = mark("This payment cannot be taken right now. No money was taken. Please wait a little and try again.")
+UNREAD = mark("What was typed could not be read. Nothing was sent to the bank: please type the card details again.")
+RETYPE = mark("The card number and the security code are never sent back: please type them again.")
+
+# What may come back into the form: never a card number or security code that went into the wrong field.
+_EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\- ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
+_NAME_TYPED = re.compile(r"\D{0,60}")
+_FIELDS = tuple((field, field.name.lower()) for field in CardField)
+_SANDBOX_PROBLEMS = (CardProblem.NUMBER_NOT_SANDBOX,)
+_ACQUIRER_PROBLEMS = (CardProblem.EXPIRY_PAST,)
+"""The sandbox takes the bank's own cards with the past dates that are printed on them, so its script can't judge."""
+
+
+def brand_table() -> str:
+    """BRAND_RULES for the script: `brand|name|ranges of first digits|lengths|CVC's length|gaps`, joined by `;`."""
+    return ";".join(
+        "|".join(
+            (
+                rule.brand,
+                rule.name,
+                ",".join(f"{low}-{high}" for low, high in rule.prefixes),
+                ",".join(map(str, rule.lengths)),
+                str(rule.cvc_length),
+                ",".join(map(str, rule.gaps)),
+            )
+        )
+        for rule in BRAND_RULES
+    )
+
+
+def list_problems(*, sandbox: bool) -> dict[str, str]:
+    """Value of each CardProblem that the form's script may tell → its msgid."""
+    hidden = () if sandbox else _SANDBOX_PROBLEMS
+    return {problem.value: msgid for problem, msgid in PROBLEM_TEXTS.items() if problem not in hidden}
+
+
+def show_card(view: PageView) -> str:
+    """`Visa •••• 0128`: what a payer compares with the card in hand."""
+    if not view.masked_pan:
+        return ""
+    name = BRAND_NAMES[Brand(view.brand)] if view.brand in Brand.__members__.values() else view.brand
+    return f"{name} •••• {view.masked_pan[-4:]}".strip()
+
+
+def format_deadline(view: PageView, translator: Translator, language: str) -> str:
+    """`12:05, Astana time`; empty where there is no deadline."""
+    if view.deadline_at is None:
+        return ""
+    return translator.text(language, "%(time)s, Astana time", time=format_time(view.deadline_at, language))
+
+
+class _Texts(NamedTuple):
+    """Everything of one language that is rendered when the process starts."""
+
+    form: Mapping[bool, Shell]
+    """By whether it is a verification."""
+    declined: Shell
+    notice: Shell
+    summary: Shell
+    summary_item: Shell
+    errors: Mapping[CardProblem, Html]
+    hurry: Shell
+    extend: Shell
+
+
+class CardForms:
+    """Renders card forms in every language; one for the life of a process."""
+
+    def __init__(self, press: Press, translator: Translator, *, sandbox: bool) -> None:
+        self._translator = translator
+        self._sandbox = sandbox
+        self._texts = {language: _render_texts(press, translator, language) for language in translator.languages}
+
+    def fill(
+        self,
+        view: PageView,
+        language: str,
+        values: dict[str, Html],
+        problems: Mapping[CardField, CardProblem],
+        typed: Mapping[CardField, str],
+        notice: str,
+    ) -> PageBytes:
+        """The page of the form. `values`: what every page of an order has; `notice`: a msgid of this module."""
+        texts = self._texts[language]
+        is_first = True
+        for field, name in _FIELDS:
+            problem = problems.get(field)
+            values[f"{name}_error"] = texts.errors[problem] if problem else NOTHING
+            values[f"{name}_state"] = _field_state(field, problem, is_focused=is_first)
+            is_first = is_first and problem is None
+        values["expiry_typed"] = _refill(_EXPIRY_TYPED, typed, CardField.EXPIRY)
+        values["name_typed"] = _refill(_NAME_TYPED, typed, CardField.NAME)
+        can_judge = view.now is not None and not self._sandbox
+        values["month"] = Html(f' data-month="{view.now:%Y-%m}"') if can_judge else NOTHING
+        values["hurry"] = self._hurry(view, language)
+        values["notices"] = self._notices(view, language, problems, notice)
+        return texts.form[view.is_verification].fill_page(values)
+
+    def _notices(self, view: PageView, language: str, problems: Mapping[CardField, CardProblem], notice: str) -> Html:
+        texts, translator, blocks = self._texts[language], self._translator, ""
+        if notice:
+            blocks += texts.notice.fill({"text": escape(translator.text(language, notice))})
+        if problems:
+            items = "".join(
+                texts.summary_item.fill(
+                    {
+                        "field": Html(field.value),
+                        "text": escape(translator.text(language, PROBLEM_TEXTS[problems[field]])),
+                    }
+                )
+                for field in CardField
+                if field in problems
+            )
+            blocks += texts.summary.fill({"items": Html(items)})
+        elif view.state is PageState.DECLINED:
+            left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
+            values = {
+                "card": escape(show_card(view)),
+                "reason": escape(translator.text(language, find_reason_text(view.reason_code))),
+                "left": escape(left),
+            }
+            blocks += texts.declined.fill(values)
+        return Html(blocks)
+
+    def _hurry(self, view: PageView, language: str) -> Html:
+        """The warning that the deadline is near; its script shows it in time, and without one it offers the extension
+        from the start."""
+        if view.seconds_left is None:
+            return NOTHING
+        texts, translator, extend = self._texts[language], self._translator, NOTHING
+        until = format_deadline(view, translator, language)
+        if view.extension_minutes:
+            offer = translator.ntext(language, "Add %(count)s minute", "Add %(count)s minutes", view.extension_minutes)
+            extend = texts.extend.fill({"path": escape(view.page_path), "text": escape(offer)})
+        values = {
+            "left": Html(str(view.seconds_left)),
+            "until": escape(translator.text(language, "The time to pay ends at %(time)s.", time=until)),
+            "extend": extend,
+        }
+        return texts.hurry.fill(values)
+
+
+def _render_texts(press: Press, translator: Translator, language: str) -> _Texts:
+    error = press.shell("error.html", language)
+    return _Texts(
+        form={kind: press.shell("form.html", language, verification=kind) for kind in (False, True)},
+        declined=press.shell("declined.html", language),
+        notice=press.shell("notice.html", language),
+        summary=press.shell("summary.html", language),
+        summary_item=press.shell("summary_item.html", language),
+        errors={
+            problem: error.fill({"text": escape(translator.text(language, msgid))})
+            for problem, msgid in PROBLEM_TEXTS.items()
+        },
+        hurry=press.shell("hurry.html", language),
+        extend=press.shell("extend.html", language),
+    )
+
+
+def _refill(allowed: re.Pattern[str], typed: Mapping[CardField, str], field: CardField) -> Html:
+    text = typed.get(field, "")
+    return escape(text) if allowed.fullmatch(text) else NOTHING
+
+
+def _field_state(field: CardField, problem: CardProblem | None, *, is_focused: bool) -> Html:
+    """Attributes of one input: what describes it, and whether it is wrong; the first wrong one gets the focus."""
+    hint = "" if field is CardField.NUMBER else f" {field}-hint"
+    described = f' aria-describedby="{field}-error{hint}"'
+    if problem is None:
+        return Html(described)
+    focus = " autofocus" if is_focused else ""
+    return Html(f'{described} aria-invalid="true" data-problem="{problem}"{focus}')

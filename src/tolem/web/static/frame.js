@@ -1,0 +1,55 @@
+// The payment page in a frame of the shop's page (halyk.showPaymentWidget): tells that page how the payment ended, and
+// asks before a payer closes what would be lost. It speaks with one origin, the one that the page was opened for, and
+// says nothing but {success} unless it is asked: old copies of the bank's library close the frame at any other word.
+(() => {
+  "use strict";
+  const { shop, over } = document.currentScript.dataset;
+  if (parent === window) return; // opened by its address alone
+
+  const main = () => document.querySelector("main");
+  const question = () => document.getElementById("stop");
+  const say = (words) => parent.postMessage(JSON.stringify(words), shop);
+  const end = () => say({ success: ["approved", "paid"].includes(main().dataset.state) });
+
+  // What closing would interrupt, as the question names it; empty: nothing.
+  function atStake() {
+    const { state } = main().dataset;
+    if (state === "checking" || state === "challenge") return state;
+    if (document.querySelector(".primary[aria-disabled]")) return "checking"; // the card is on its way
+    const isTyped = [...document.querySelectorAll("#card input[type=text]")].some((field) => field.value);
+    return isTyped ? "form" : "";
+  }
+
+  function close() {
+    const reason = atStake();
+    if (!reason) return end();
+    const box = question();
+    box.querySelectorAll("[data-when]").forEach((each) => (each.hidden = each.dataset.when !== reason));
+    if (!box.open) box.showModal();
+  }
+
+  addEventListener("message", (event) => {
+    if (event.source !== parent || event.origin !== shop || event.data !== '{"close":true}') return;
+    close();
+    if (question().open) say({ open: true });
+  });
+
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || question().open) return; // an open question: a no
+    event.preventDefault(); // the same press would close the question again
+    if (!event.repeat) close();
+  });
+
+  addEventListener("click", (event) => {
+    const pressed = event.target.closest("#return, [data-do]");
+    if (pressed?.dataset.do === "stay") question().close();
+    else if (pressed?.dataset.do === "stop") end();
+    else if (pressed?.id === "return") {
+      event.preventDefault();
+      end();
+      setTimeout(() => open(pressed.href, "_top"), 1000); // nobody has closed the frame
+    }
+  });
+
+  if (over !== undefined) end();
+})();

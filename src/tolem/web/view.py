@@ -1,0 +1,80 @@
+"""What the payer may see of an order: the one thing that pages are rendered from.
+
+Made by checkout.py of an opened page. Invariant: no secret, no full card number, and no address but where the
+payer may go.
+"""
+
+import math
+from datetime import datetime
+
+import msgspec
+
+from tolem.flows.rounds import PageState
+
+
+class PageView(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as its payer may see it."""
+
+    language: str
+    """`ru`, `kk`, `en` or empty."""
+    shop_name: str
+    logo: str = ""
+    """Name of the shop's logo, empty: none."""
+    colour: str = ""
+    """`#rrggbb`, the shop's; empty: tolem's own."""
+    text_colour: str = ""
+    """`#rrggbb`, of text on `colour`."""
+    amount: int
+    """Minor units; 0 for a verification."""
+    currency: str
+    invoice_id: str
+    description: str = ""
+    state: PageState = PageState.FORM
+    attempts_left: int = 0
+    masked_pan: str = ""
+    """`440043...0128`, of the last attempt."""
+    brand: str = ""
+    rrn: str = ""
+    """Shown as the reference."""
+    approval_code: str = ""
+    reason_code: int = 0
+    """docs/protocol.md, reason codes; 0: none."""
+    at: datetime | None = None
+    """When the outcome was known."""
+    return_url: str = ""
+    """Where "Return to the shop" leads for this state; empty: nowhere."""
+    auto_return: bool = False
+    is_verification: bool = False
+    is_slow: bool = False
+    """True: the bank takes longer over the payment than people expect."""
+    frame_origin: str = ""
+    """Origin of the shop's page that shows this one in a frame and is told how it ended; empty: none does."""
+    page_path: str
+    """`/pay/<id>`."""
+    now: datetime | None = None
+    """Business time of this look."""
+    deadline_at: datetime | None = None
+    extension_minutes: int = 0
+    """By how much the payer may extend the deadline now; 0: not (any more)."""
+
+    @property
+    def version(self) -> str:
+        """Differs whenever the page would look different; the page's script compares it."""
+        return f"{self.state}-{self.attempts_left}{'-slow' if self.is_slow else ''}"
+
+    @property
+    def seconds_left(self) -> int | None:
+        """Until the deadline, rounded up; None: there is none."""
+        if self.deadline_at is None or self.now is None:
+            return None
+        return max(0, math.ceil((self.deadline_at - self.now).total_seconds()))
+
+
+class PageStatus(msgspec.Struct, frozen=True):
+    """What `/pay/<id>/state` tells the page's script."""
+
+    state: PageState
+    version: str
+    """PageView.version, as the page has it in `data-version`."""
+    seconds_left: int | None = None
+    """Until the deadline of the card form."""

@@ -1,0 +1,173 @@
+"""The page over HTTP: languages, the shop's look, what its buttons do, what it says when it can't be shown."""
+
+import gzip
+from html import escape
+from typing import Any
+
+import pytest
+from tests.gateway import APPROVED_CARD, ORIGIN, Answer, Caller, running_gateway
+from tests.pictures import build_png
+
+from tolem.bootstrap import Gateway
+from tolem.clock import SystemClock
+from tolem.domain.errors import Overloaded
+from tolem.flows.administration import Administration
+from tolem.ids import Ids
+from tolem.sandbox.fixtures import TERMINAL_ID
+
+SHOP = "https://shop.example"
+
+
+def language_of(answer: Answer) -> str:
+    return answer.text.partition('<html lang="')[2][:2]
+
+
+async def open_with(caller: Caller, invoice: str, headers: dict[str, str], **wish: Any) -> Answer:
+    """Opens a page as a browser with those headers does, and follows the redirect."""
+    token = await caller.token(invoice)
+    fields = {"params": caller.params(token, invoice, **wish)}
+    opened = await caller.form("/payform/", fields, {"origin": SHOP} | headers)
+    return await caller.get(opened.headers["location"]) if opened.status == 303 else opened
+
+
+async def dress(gateway: Gateway, **settings: Any) -> None:
+    await Administration(gateway.store, SystemClock(), Ids()).change_terminal(TERMINAL_ID, **settings)
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted", "language"),
+    (("KZ", "ru", "kk"), ("eng", "kk", "en"), ("", "kk-KZ,ru;q=0.8", "kk"), ("", "de,en;q=0.5", "en"), ("", "de", "ru"),
+     ("fr", "en", "en")),
+)  # fmt: skip
+async def test_the_object_says_the_language_or_the_browser_does(
+    sqlite_url: str, asked: str, accepted: str, language: str
+) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        page = await open_with(Caller(gateway.app), "000000001", {"accept-language": accepted}, language=asked)
+        assert (page.status, language_of(page)) == (200, language)
+
+
+async def test_what_cannot_be_opened_is_said_in_every_language_and_leads_back_to_where_one_came_from(
+    sqlite_url: str,
+) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        wrong = {"amount": 1, "backLink": "https://evil.example/", "language": "KZ"}
+        page = await open_with(
+            caller, "000000002", {"referer": SHOP + "/basket?id=7", "accept-language": "en"}, **wrong
+        )
+        assert (page.status, page.state, language_of(page)) == (400, "invalid", "kk")
+        for words in ("Бұл төлемді ашу мүмкін емес", "Этот платёж нельзя открыть", "This payment cannot be opened"):
+            assert words in page.text
+        assert f'href="{SHOP}/"' in page.text
+        assert "evil.example" not in page.text
+        for referer in ("", "javascript:alert(1)", "data:,x", "about:blank"):
+            page = await open_with(caller, "000000002", {"referer": referer}, **wrong)
+            assert 'id="return"' not in page.text
+
+
+async def test_logo_and_colours_of_the_shop(database_url: str) -> None:
+    async with running_gateway(database_url) as gateway:
+        await dress(gateway, logo=build_png(), colour="#7a1f3d", name="Парасат")
+        caller = Caller(gateway.app)
+        page = await caller.get(await caller.page("000000003"))
+        (logo,) = {part.split('"')[0] for part in page.text.split('src="') if part.startswith("/logo/")}
+        (style,) = {part.split('"')[0] for part in page.text.split('href="') if part.startswith("/colours/")}
+        picture, colours = await caller.get(logo), await caller.get(style)
+        assert (picture.status, picture.body, picture.headers["content-type"]) == (200, build_png(), "image/png")
+        assert colours.headers["content-type"] == "text/css; charset=utf-8"
+        assert "--shop:#7a1f3d;--on-shop:#ffffff" in colours.text
+        for answer in (picture, colours):
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "immutable" in answer.headers["cache-control"]
+            assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+        for path in ("/logo/none.png", "/logo/", "/colours/7a1f3d.css", "/colours/7a1f3d-fffff}.css", "/colours/x"):
+            assert (await caller.get(path)).status == 404
+        await dress(gateway, logo=b"", colour="")
+        other = Caller(gateway.app)
+        assert (await other.get(logo)).status == 200  # pages that are open go on showing it
+
+
+async def test_buttons_of_other_sites_do_nothing(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        path = await caller.page("000000004")
+        for button in ("language", "extend", "leave"):
+            answer = await caller.form(f"{path}/{button}", {"language": "en"}, {"origin": "https://evil.example"})
+            assert (answer.status, answer.state) == (403, "invalid")
+            assert (await caller.call("GET", f"{path}/{button}")).status == 404
+        page = await caller.get(path)
+        assert (page.state, language_of(page)) == ("form", "ru")
+        assert "/extend" in page.text
+
+
+async def test_a_button_sends_the_form_along_and_gets_back_what_is_no_secret(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        path = await caller.page("000000005")
+        typed = {"cc-number": APPROVED_CARD, "cc-exp": "01/30", "cc-csc": "719", "cc-name": 'Ann "O" <B>'}
+        for button in ("language", "extend"):
+            page = await caller.press(path, button, **typed, language="en")
+            assert (page.status, page.state) == (200, "form")
+            assert 'value="01/30"' in page.text
+            assert escape('Ann "O" <B>') in page.text
+            assert "719" not in page.text.replace(path, "")
+            assert APPROVED_CARD not in page.text.partition("<details")[0]
+        assert language_of(page) == "en"
+        assert "please type them again" in page.text
+        page = await caller.press(path, "language", **(typed | {"cc-number": "", "cc-csc": ""}), language="en")
+        assert "please type them again" not in page.text.partition("<noscript")[0]
+        await caller.pay(path)
+        assert (await caller.press(path, "language", **typed, language="kk")).status == 303  # there is no form any more
+        assert (await caller.press(path, "language", **{"cc-name": "x" * 10_000})).status == 303
+
+
+async def test_pages_are_sent_compressed_to_those_who_ask(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        path = await caller.page("000000006")
+        plain = await caller.get(path)
+        packed = await caller.call("GET", path, headers={"accept-encoding": "gzip, deflate, br"})
+        assert "content-encoding" not in plain.headers
+        assert packed.headers["content-encoding"] == "gzip"
+        assert plain.headers["vary"] == packed.headers["vary"] == "accept-encoding"
+        assert int(packed.headers["content-length"]) == len(packed.body) < len(plain.body)
+        assert 'data-state="form"' in gzip.decompress(packed.body).decode()
+
+
+async def test_a_busy_gateway_promises_nothing_of_a_page_that_was_open(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        path = await caller.page("000000007")
+        token = await caller.token("000000008")
+
+        async def busy(*_: Any) -> None:
+            raise Overloaded("the store is closing")
+
+        monkeypatch.setattr(gateway.store, "find", busy)
+        monkeypatch.setattr(gateway.store, "change", busy)
+        page = await caller.get(path)
+        assert (page.status, page.state, page.headers["retry-after"]) == (503, "invalid", "1")
+        assert f'content="5;url={path}"' in page.text
+        assert f'href="{path}"' in page.text
+        assert "не списаны" not in page.text
+        opening = await caller.open(token, "000000008")
+        assert opening.status == 503
+        assert "Деньги не списаны" in opening.text
+        assert "refresh" not in opening.text
+
+
+async def test_a_page_of_an_overtaken_round_still_leads_to_the_shop(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        old = await caller.page("000000009", language="KZ")
+        await caller.token("000000009", amount="250")
+        page = await caller.get(old)
+        assert (page.status, page.state, language_of(page)) == (404, "invalid", "kk")
+        state = (await caller.get(f"{old}/state")).json()
+        assert state["state"] == "invalid"
+        answer = await caller.submit(old)
+        assert (answer.status, answer.headers["location"]) == (303, old)
+        assert ORIGIN not in page.text
