@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tolem.acquirers.base import Acquirer
 from tolem.clock import Clock
 from tolem.domain.authentication import AuthenticationStep, Browser, PendingAuthentication
-from tolem.domain.card import CardField, InvalidCard, parse_card
+from tolem.domain.card import CardField, parse_card
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.frame import frame_ancestors, may_frame
 from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
@@ -203,10 +203,10 @@ class Checkout:
         terms = self._terms.pop(page_hash, None)
         if terms is None:
             return None
-        now = self._clock.now()
-        card = parse_card(*(typed.get(field, "") for field in CardField))
-        if problem := self._acquirer.check(card, now.date()):
-            raise InvalidCard(dict((problem,)))
+        today = self._clock.now().date()
+        card = parse_card(
+            *(typed.get(field, "") for field in CardField), check=lambda card: self._acquirer.check(card, today)
+        )
         ids = self._ids
         entry = Entry(page_hash, card, browser.ip, ids.new(), ids.card(), ids.stan())
         terminal = await self._directory.get_terminal(terms.terminal_id)
