@@ -1,7 +1,7 @@
 """Databases for the tests: SQLite files and a real PostgreSQL.
 
 A test that takes `database_url` runs once on each engine. The PostgreSQL server starts with the first test
-that needs it; every test gets an empty database of its own.
+that needs it; every test gets a database of its own.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,28 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def sandbox_template(postgres_server: PostgresServer) -> str:
+    """The name of a sandbox's new database."""
+    from tests.gateway import build_config
+    from tolem.bootstrap import prepare_sandbox_database
+
+    name = postgres_server.create_database()
+    prepare_sandbox_database(build_config(postgres_server.url(name)))
+    return name
+
+
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """postgresql://… of an empty database."""
+def postgres_url(postgres_server: PostgresServer, sandbox_template: str) -> Iterator[str]:
+    """postgresql://… of a sandbox's new database, which need not be migrated again."""
+    name = postgres_server.create_database(template=sandbox_template)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """postgresql://… of a database without tables."""
     name = postgres_server.create_database()
     yield postgres_server.url(name)
     postgres_server.drop_database(name)
@@ -35,6 +54,6 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture(params=("sqlite", "postgresql"))
 def database_url(request: pytest.FixtureRequest) -> str:
-    """The address of an empty database, once on each engine."""
+    """The address of a new database, once on each engine."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url

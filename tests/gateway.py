@@ -5,22 +5,28 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from aiohttp import web
 
+from tests.shared_pages import share_pages
 from tolem import worker
-from tolem.bootstrap import Gateway, open_gateway
+from tolem.bootstrap import Gateway, open_gateway, prepare_sandbox_database
 from tolem.clock import Clock
 from tolem.config import Config
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID
+from tolem.storage.open import is_sqlite, sqlite_path
 
 APPROVED_CARD = "4405639704015096"
 LOCKED_CARD = "4003032704547597"
 ORIGIN = "http://gateway.test"
 
 worker.STEP_SECONDS = 0.1  # tests need not wait for the loops as long as payers may
+share_pages(setattr)
 
 
 class Answer(NamedTuple):
@@ -185,7 +191,7 @@ class ShopServer:
         self.url = ""
         self._arrived = asyncio.Event()
 
-    async def wait(self, count: int, seconds: float = 10) -> list[dict[str, Any]]:
+    async def wait(self, count: int, seconds: float = 30) -> list[dict[str, Any]]:
         """All that was received, once it is at least `count`."""
         async with asyncio.timeout(seconds):
             while len(self.received) < count:
@@ -206,7 +212,7 @@ class ShopServer:
         return web.Response(status=status, body=body if self.is_echoing else b"")
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     """Returns once `condition` holds; fails after `seconds`."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - what it waits for happens in a database
@@ -238,6 +244,20 @@ def build_config(database_url: str, **changes: Any) -> Config:
     return Config(**values)
 
 
+@cache
+def _template() -> dict[str, bytes]:
+    """The files of a sandbox's new database, by the ends of their names: nobody waits for the same migration again."""
+    with TemporaryDirectory() as folder:
+        prepare_sandbox_database(build_config(f"sqlite:///{folder}/tolem.db"))
+        return {path.name.removeprefix("tolem"): path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def _copy_template(database: Path) -> None:
+    if not database.exists():
+        for ending, content in _template().items():
+            database.with_name(database.stem + ending).write_bytes(content)
+
+
 @asynccontextmanager
 async def running_gateway(
     database_url: str,
@@ -250,7 +270,10 @@ async def running_gateway(
     """A gateway with all its loops."""
     wraps = {"wrap_acquirer": wrap_acquirer, "wrap_authenticator": wrap_authenticator}
     wrap = {name: value for name, value in wraps.items() if value}
-    gateway = await open_gateway(build_config(database_url, **changes), clock=clock, **wrap)
+    config = build_config(database_url, **changes)
+    if is_sqlite(database_url):
+        _copy_template(sqlite_path(database_url))
+    gateway = await open_gateway(config, clock=clock, **wrap)
     try:
         yield gateway
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_cli import run, serving
+from tests.test_cli import run, run_process, serving
 from tolem.domain.key import SANDBOX_SERVER_KEY, parse_server_keys, parse_webhook_secret
 from tolem.sandbox.fixtures import TERMINAL_ID, WEBHOOK_SECRET
 
@@ -94,6 +94,6 @@ def test_a_sandbox_keeps_a_key_beside_its_file(tmp_path: Path) -> None:
 
 def test_wrong_keys_stop_the_start_with_one_line(tmp_path: Path) -> None:
     for name, value in (("TOLEM_SERVER_KEY", "short"), ("TOLEM_WEBHOOK_SECRET", "whsec_short")):
-        told = run("serve", cwd=tmp_path, status=1, **{name: value})
+        told = run_process("serve", cwd=tmp_path, status=1, **{name: value})
         assert told.count("\n") == 1
         assert "bytes in base64" in told

@@ -1,14 +1,13 @@
 """resolve and reconcile as an operator runs them, beside a running server."""
 
 import json
-import subprocess
 import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.test_cli import COMMAND, environment, run, serving
+from tests.test_cli import invoke, run, serving
 from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID
 
@@ -41,9 +40,8 @@ class Shop:
 
 def reconcile(cwd: Path, status: int, **extra: str) -> dict[str, Any]:
     """The report as JSON. With status 1 it still goes to standard output."""
-    command = [*COMMAND, "reconcile", "--json"]
-    done = subprocess.run(command, cwd=cwd, env=environment(**extra), capture_output=True, text=True)
-    assert done.returncode == status, done.stdout + done.stderr
+    done = invoke("reconcile", "--json", cwd=cwd, **extra)
+    assert done.exit_code == status, done.output
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
@@ -62,7 +60,7 @@ def test_what_stays_unknown_is_listed_and_resolved(tmp_path: Path) -> None:
         assert "1 operations, 1 lines of the acquirer" in run("reconcile", cwd=tmp_path, **limits)
         # The simulator answers an inquiry about 460 with 460 for ever; its reversal works, so it settles by itself.
         shop.pay("000000002", build_number(460))
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while "nothing is open" not in run("resolve", "--list", cwd=tmp_path):
             assert time.monotonic() < deadline
         while (report := reconcile(tmp_path, 0, **limits))["operations"] < 2:

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.test_cli import COMMAND, environment, serving
+from tests.test_cli import invoke, serving
 from tests.test_cli_messages import receiving
 from tests.test_cli_money import Shop
 from tolem.domain.message import Fault, MessageState
@@ -85,10 +84,8 @@ def test_commands_and_requests(place: Place) -> None:
             assert request(words, place) != [], line
             continue
         assert words[0] == "tolem"
-        done = subprocess.run(
-            [*COMMAND, *words[1:]], cwd=place.folder, env=environment(), capture_output=True, text=True
-        )
-        assert done.returncode == 0, line + done.stdout + done.stderr
+        done = invoke(*words[1:], cwd=place.folder)
+        assert done.exit_code == 0, line + done.output
         assert done.stdout
 
 

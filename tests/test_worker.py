@@ -40,7 +40,7 @@ class Steps:
 async def steps_within(seconds: float, holds: Steps) -> int:
     others: Any = Steps()
     looked_after: Any = holds
-    loops = Worker(others, others, others, looked_after, others)
+    loops = Worker(others, others, others, looked_after, others, others)
     loops.start()
     await asyncio.sleep(seconds)
     count = holds.count

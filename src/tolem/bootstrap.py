@@ -20,6 +20,7 @@ from tolem.flows.access import Access
 from tolem.flows.acquiring import Acquiring, Limits
 from tolem.flows.authentication import Authentications
 from tolem.flows.authorization import Authorizations
+from tolem.flows.card_keys import CardKeeper
 from tolem.flows.checkout import Checkout
 from tolem.flows.directory import Directory
 from tolem.flows.expiry import Expiry
@@ -30,6 +31,7 @@ from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
 from tolem.flows.redelivery import Redelivery
 from tolem.flows.replay import Replay
+from tolem.flows.saved_cards import SavedCards
 from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
@@ -58,6 +60,7 @@ from tolem.storage.sealed_cards import CardSealer
 from tolem.storage.sealing import Sealer, load_sealer
 from tolem.storage.store import Decision, Store
 from tolem.storage.timekeeping import Timekeeper
+from tolem.storage.vault import Vault
 from tolem.telemetry import (
     messages_undelivered,
     operations_by_age,
@@ -68,6 +71,7 @@ from tolem.telemetry import (
 )
 from tolem.web.api import api_routes
 from tolem.web.app import Edge
+from tolem.web.cards import card_routes
 from tolem.web.challenge_pages import ChallengePages
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
 from tolem.web.home import production_home, sandbox_home
@@ -177,10 +181,11 @@ async def open_gateway(
     tokens = Tokens(store, directory, clock, ids, is_sandbox=config.is_sandbox)
     acs_book = AcsBook(config.acs_book_url, instance)
     authenticator = wrap_authenticator(SandboxAuthenticator(acs_book, clock, config.acs_url))
+    cards = SavedCards(store, clock, Vault(store, sealer))
     attempt_limits = AttemptLimits(store, clock, sealer, config.attempt_terms)
     authentications = Authentications(
         acquiring,
-        Authorizations(acquiring, attempt_limits),
+        Authorizations(acquiring, attempt_limits, cards),
         directory,
         authenticator,
         CardSealer(store, clock, sealer),
@@ -194,6 +199,7 @@ async def open_gateway(
         acquirer,
         acquiring,
         authentications,
+        cards,
         notifier,
         attempt_limits,
         is_sandbox=config.is_sandbox,
@@ -226,13 +232,14 @@ async def open_gateway(
             config.sandbox_password,
             (
                 *api_routes(access, Statuses(store, access), operations),
+                *card_routes(access, cards),
                 *message_routes(access, inspection, redelivery, story_texts),
             ),
             guarded,
             config.public_url,
         ),
     )
-    worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, notifier)
+    worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, cards, notifier)
     worker.start()
     app = controls.watch(edge) if controls else edge
     if config.is_sandbox:
@@ -262,7 +269,12 @@ def check_start(config: Config) -> None:
 
 
 async def check_keys(store: Store, sealer: Sealer) -> None:
-    """Raises InvalidConfig, and closes the store, if stored secrets need a server key that is not configured."""
+    """Raises InvalidConfig, and closes the store, if what is stored needs a server key that is not configured."""
+    if lost := await CardKeeper(store, sealer).list_missing_keys():
+        await store.close()
+        raise InvalidConfig(
+            f"saved cards are sealed under a server key that is not configured, {lost[0]}: add it to server_key"
+        )
     missing = await find_missing_keys(store, sealer)
     if missing:
         await store.close()

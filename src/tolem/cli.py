@@ -1,24 +1,25 @@
 """The command line: servers, and administration beside them. `tolem --help` tells it all.
 
-Imports of what serves stand inside the commands that serve: administration starts at once, and serving does not load
-what only administration needs.
+A command is imported when it is called, and what serves or administers inside the commands that do: nobody waits for
+what others need.
 """
 
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import click
 
-from tolem import __version__, cli_controls, cli_keys, cli_messages, cli_money, cli_sandbox, cli_scripts, console
+from tolem import __version__, console
+from tolem.cli_commands import COMMANDS, TERMINAL_COMMANDS, LaterGroup
 from tolem.config import Config
 from tolem.domain.appearance import LOGO_BYTES_MAX
-from tolem.flows.administration import Administration, describe
-from tolem.server import is_worker
-from tolem.storage.store import Store
-from tolem.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from tolem.flows.administration import Administration
+    from tolem.storage.store import Store
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,7 +63,9 @@ def _limit_options(command: F) -> F:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LaterGroup, later=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="tolem")
 def main() -> None:
     """Tolem: a payment page and gateway that speaks the protocol of Halyk ePay.
@@ -78,6 +81,8 @@ def main() -> None:
 @_limit_options
 def serve(**flags: Any) -> None:
     """Run the gateway: pages, tokens, notifications, recovery."""
+    from tolem.server import is_worker
+
     config = console.load(flags)
     if config.workers > 1 and not is_worker():
         _supervise(config)
@@ -134,9 +139,9 @@ def merchant_add(
 ) -> None:
     """Add a merchant; its secret is shown once."""
 
-    async def add(admin: Administration) -> dict[str, Any]:
+    async def add(admin: "Administration") -> dict[str, Any]:
         added = await admin.add_merchant(client_id, name, secret, expires_in_text=expires_in_text)
-        return {**describe(added.merchant), "client_secret": added.secret}
+        return {**_describe(added.merchant), "client_secret": added.secret}
 
     console.show(_administer(database, add), as_json)
 
@@ -149,7 +154,7 @@ def merchant_add(
 def merchant_rotate(client_id: str, secret: str | None, as_json: bool, database: str | None) -> None:
     """Give a merchant a new secret; the old one ends."""
 
-    async def rotate(admin: Administration) -> dict[str, Any]:
+    async def rotate(admin: "Administration") -> dict[str, Any]:
         rotated = await admin.rotate_secret(client_id, secret)
         return {"client_id": rotated.merchant.client_id, "client_secret": rotated.secret}
 
@@ -170,8 +175,8 @@ def merchant_rotate(client_id: str, secret: str | None, as_json: bool, database:
 def merchant_set(client_id: str, as_json: bool, database: str | None, **changes: Any) -> None:
     """Change a merchant."""
 
-    async def change(admin: Administration) -> dict[str, Any]:
-        return describe(await admin.change_merchant(client_id, **changes))
+    async def change(admin: "Administration") -> dict[str, Any]:
+        return _describe(await admin.change_merchant(client_id, **changes))
 
     console.show(_administer(database, change), as_json)
 
@@ -182,19 +187,19 @@ def merchant_set(client_id: str, as_json: bool, database: str | None, **changes:
 def merchant_list(as_json: bool, database: str | None) -> None:
     """List the merchants."""
 
-    async def rows(admin: Administration) -> list[dict[str, Any]]:
-        return [describe(record) for record in await admin.list_merchants()]
+    async def rows(admin: "Administration") -> list[dict[str, Any]]:
+        return [_describe(record) for record in await admin.list_merchants()]
 
     console.show(_administer(database, rows), as_json)
 
 
-@main.group()
+@main.group(cls=LaterGroup, later=TERMINAL_COMMANDS)
 def terminal() -> None:
     """Terminals: points of sale, and the settings of their payments."""
 
 
 def _parse_seconds(text: str) -> int:
-    return int(cli_controls.parse_duration(text).total_seconds())
+    return int(console.parse_duration(text).total_seconds())
 
 
 def _parse_gaps(text: str) -> tuple[int, ...]:
@@ -299,8 +304,8 @@ def terminal_add(
 ) -> None:
     """Add a terminal to a merchant."""
 
-    async def add(admin: Administration) -> dict[str, Any]:
-        return describe(await admin.add_terminal(client_id, name, terminal_id, **_settings(settings)))
+    async def add(admin: "Administration") -> dict[str, Any]:
+        return _describe(await admin.add_terminal(client_id, name, terminal_id, **_settings(settings)))
 
     console.show(_administer(database, add), as_json)
 
@@ -312,8 +317,8 @@ def terminal_add(
 def terminal_set(terminal_id: UUID, as_json: bool, database: str | None, **settings: Any) -> None:
     """Change a terminal's settings; a running server follows within a second."""
 
-    async def change(admin: Administration) -> dict[str, Any]:
-        return describe(await admin.change_terminal(terminal_id, **_settings(settings)))
+    async def change(admin: "Administration") -> dict[str, Any]:
+        return _describe(await admin.change_terminal(terminal_id, **_settings(settings)))
 
     console.show(_administer(database, change), as_json)
 
@@ -324,25 +329,10 @@ def terminal_set(terminal_id: UUID, as_json: bool, database: str | None, **setti
 def terminal_list(as_json: bool, database: str | None) -> None:
     """List the terminals."""
 
-    async def rows(admin: Administration) -> list[dict[str, Any]]:
-        return [describe(record) for record in await admin.list_terminals()]
+    async def rows(admin: "Administration") -> list[dict[str, Any]]:
+        return [_describe(record) for record in await admin.list_terminals()]
 
     console.show(_administer(database, rows), as_json)
-
-
-main.add_command(cli_controls.clock)
-main.add_command(cli_controls.faults)
-main.add_command(cli_sandbox.acquirer_simulator)
-main.add_command(cli_sandbox.ledger)
-main.add_command(cli_sandbox.cards)
-main.add_command(cli_scripts.scripts)
-main.add_command(cli_money.resolve)
-main.add_command(cli_messages.why)
-main.add_command(cli_messages.messages)
-main.add_command(cli_messages.redeliver)
-main.add_command(cli_keys.keys)
-terminal.add_command(cli_keys.secret)
-main.add_command(cli_money.reconcile_command)
 
 
 async def _serve(config: Config) -> None:
@@ -434,6 +424,7 @@ def _supervise(config: Config) -> None:
     import tempfile
 
     from tolem import bootstrap, server
+    from tolem.telemetry import configure_logging
 
     configure_logging(config.log_format)
     listener = console.bind(config.host, config.port)
@@ -446,11 +437,19 @@ def _supervise(config: Config) -> None:
         sys.exit(server.supervise(listener, server.worker_command(sys.argv[1:]), config.workers, environment))
 
 
-def _administer(database: str | None, work: Callable[[Administration], Coroutine[Any, Any, T]]) -> T:
+def _describe(record: Any) -> dict[str, Any]:
+    from tolem.flows.administration import describe
+
+    return describe(record)
+
+
+def _administer(database: str | None, work: Callable[["Administration"], Coroutine[Any, Any, T]]) -> T:
     """Runs one piece of administration, beside a server if one runs."""
+    from tolem.flows.administration import Administration
+
     config = console.load({"database": database})
 
-    async def administer(store: Store) -> T:
+    async def administer(store: "Store") -> T:
         return await work(Administration(store, *await console.open_time(store, config)))
 
     return console.with_store(config, administer)

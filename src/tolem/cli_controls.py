@@ -6,7 +6,6 @@ itself; `--database` says so from the start.
 
 import base64
 import json
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Sequence
@@ -20,6 +19,7 @@ import msgspec
 from tolem import console
 from tolem.clock import SystemClock
 from tolem.config import Config
+from tolem.console import parse_duration
 from tolem.domain.message import MessageKind
 from tolem.sandbox.faults import Corruption, FaultKind, FaultWish
 from tolem.sandbox.state import SandboxState, SharedState, add_fault, remove_faults
@@ -30,25 +30,12 @@ from tolem.storage.store import Store
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 WAIT_SECONDS = 600
 """How long a move may take in real time."""
 ANSWER_SECONDS = 30.0
 """How long a gateway may take to answer what makes no work."""
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_DURATION = re.compile(r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?")
-
-
-def parse_duration(text: str) -> timedelta:
-    """`3d`, `2h30m`, `90s` or `90`; `now` is nothing. Raises click.BadParameter."""
-    if text == "now":
-        return timedelta()
-    match = _DURATION.fullmatch(text.strip().lower())
-    if match is None or not any(match.groups()):
-        raise click.BadParameter(f"{text!r} is no duration: use 3d, 2h30m or 90s (w, d, h, m, s)")
-    numbers = (int(number or 0) for number in match.groups())
-    return timedelta(seconds=sum(number * unit for number, unit in zip(numbers, UNITS.values(), strict=True)))
 
 
 def _where(command: F) -> F:
@@ -240,7 +227,8 @@ def ask_gateway(
         with _OPENER.open(request, timeout=seconds) as answer:
             return json.loads(answer.read() or b"null")
     except urllib.error.HTTPError as error:
-        raise click.ClickException(_told_by(base, error)) from error
+        with error:
+            raise click.ClickException(_told_by(base, error)) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, ConnectionRefusedError):
             return None

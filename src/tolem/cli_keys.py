@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from uuid import UUID
@@ -11,8 +12,9 @@ import click
 from tolem import console
 from tolem.clock import SystemClock
 from tolem.domain.key import SERVER_KEY_BYTES, ServerKey, render_server_key, render_webhook_secret
+from tolem.flows.card_keys import CardKeeper
 from tolem.flows.signing import KEEP_HOURS, LiveSecrets, WebhookSecretKeeper
-from tolem.storage.sealing import load_sealer
+from tolem.storage.sealing import Sealer, load_sealer
 from tolem.storage.store import Store
 
 T = TypeVar("T")
@@ -87,37 +89,48 @@ def keys_new() -> None:
 @_DATABASE
 @_JSON
 def keys_list(database: str | None, as_json: bool) -> None:
-    """List the keys by their ids, with how many stored secrets each seals. One that seals none may go."""
+    """List the keys by their ids, with how many stored secrets and cards each seals. One that seals none may go."""
 
-    async def rows(keeper: WebhookSecretKeeper) -> list[dict[str, Any]]:
-        known = keeper.server_key_ids
+    async def rows(store: Store, sealer: Sealer) -> list[dict[str, Any]]:
+        counted = Counter(await WebhookSecretKeeper(store, SystemClock(), sealer).count_by_server_key())
+        counted.update(await CardKeeper(store, sealer).count_by_server_key())
+        known = sealer.key_ids
         return [
             {
                 "key": key_id,
                 "role": "seals" if key_id == known[0] else "opens" if key_id in known else "missing",
                 "secrets": count,
             }
-            for key_id, count in (await keeper.count_by_server_key()).items()
+            for key_id, count in counted.items()
         ]
 
-    console.show(_keep(database, rows), as_json)
+    console.show(_open(database, rows), as_json)
 
 
 @keys.command("reseal")
 @_DATABASE
 def keys_reseal(database: str | None) -> None:
-    """Seal every stored secret under the first key."""
-    count = _keep(database, lambda keeper: keeper.reseal())
+    """Seal every stored secret and saved card under the first key."""
+
+    async def reseal(store: Store, sealer: Sealer) -> int:
+        secrets = await WebhookSecretKeeper(store, SystemClock(), sealer).reseal()
+        return secrets + await CardKeeper(store, sealer).reseal()
+
+    count = _open(database, reseal)
     click.echo(f"{count} secrets were sealed under another key, and are sealed under the first one now")
 
 
 def _keep(database: str | None, work: Callable[[WebhookSecretKeeper], Coroutine[Any, Any, T]]) -> T:
-    """Runs one piece of work on the stored secrets, beside a server if one runs."""
+    """Runs one piece of work on the stored webhook secrets."""
+    return _open(database, lambda store, sealer: work(WebhookSecretKeeper(store, SystemClock(), sealer)))
+
+
+def _open(database: str | None, work: Callable[[Store, Sealer], Coroutine[Any, Any, T]]) -> T:
+    """Runs one piece of work on what is sealed, beside a server if one runs."""
     config = console.load({"database": database})
 
     def begin(store: Store) -> Coroutine[Any, Any, T]:
-        sealer = load_sealer(config.server_key, config.database, is_sandbox=config.is_sandbox)
-        return work(WebhookSecretKeeper(store, SystemClock(), sealer))
+        return work(store, load_sealer(config.server_key, config.database, is_sandbox=config.is_sandbox))
 
     return console.with_store(config, begin)
 

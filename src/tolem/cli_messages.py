@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from tolem import console
-from tolem.cli_controls import parse_duration
 from tolem.clock import Clock
+from tolem.console import parse_duration
 from tolem.domain.message import UNDELIVERED, Message, MessageState
 from tolem.domain.order import Order
 from tolem.domain.story import Story

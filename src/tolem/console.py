@@ -1,35 +1,44 @@
 """What the commands of the command line share: settings, errors in one line, sockets, the loop.
 
-Called by the modules of the command line only.
+Called by the modules of the command line only. What has to do with a database is imported where it is used, so that
+`tolem --help` does not wait for it.
 """
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
-import psycopg
-import sqlalchemy
 
 from tolem.clock import Clock, SystemClock
 from tolem.config import Config, InvalidConfig, load_config
 from tolem.domain.errors import Refused
 from tolem.domain.key import InvalidKey
 from tolem.ids import Ids
-from tolem.sandbox.clock import SandboxClock
-from tolem.sandbox.state import SharedState
-from tolem.storage.open import is_sqlite, open_store, sqlite_path
-from tolem.storage.schema import tolem_schema
-from tolem.storage.sealing import CannotOpen
-from tolem.storage.sqlite import DatabaseInUse
-from tolem.storage.store import Store
-from tolem.storage.timekeeping import set_clock
-from tolem.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from tolem.storage.store import Store
 
 T = TypeVar("T")
+
+UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?")
+
+
+def parse_duration(text: str) -> timedelta:
+    """`3d`, `2h30m`, `90s` or `90`; `now` is nothing. Raises click.BadParameter."""
+    if text == "now":
+        return timedelta()
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match is None or not any(match.groups()):
+        raise click.BadParameter(f"{text!r} is no duration: use 3d, 2h30m or 90s (w, d, h, m, s)")
+    numbers = (int(number or 0) for number in match.groups())
+    return timedelta(seconds=sum(number * unit for number, unit in zip(numbers, UNITS.values(), strict=True)))
 
 
 def load(flags: dict[str, Any]) -> Config:
@@ -43,6 +52,8 @@ def load(flags: dict[str, Any]) -> Config:
 def run(config: Config, work: Coroutine[Any, Any, None]) -> None:
     """Runs a program's loop to its end."""
     import uvloop
+
+    from tolem.telemetry import configure_logging
 
     configure_logging(config.log_format)
     with one_line_errors():
@@ -59,9 +70,11 @@ def bind(host: str, port: int, flag: str = "--port") -> Any:
         raise click.ClickException(f"{host}:{port}: {error.strerror}; use another {flag}") from error
 
 
-def with_store(config: Config, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+def with_store(config: Config, work: Callable[["Store"], Coroutine[Any, Any, T]]) -> T:
     """Runs `work` on a store of its own, beside a server if one runs. Never makes a database by mistake."""
     from tolem.storage import migrate
+    from tolem.storage.open import is_sqlite, open_store, sqlite_path
+    from tolem.storage.schema import tolem_schema
 
     async def run() -> T:
         store = await open_store(config.database, schema=tolem_schema, instance=Ids().instance(), exclusive=False)
@@ -98,9 +111,13 @@ def show(result: dict[str, Any] | list[dict[str, Any]], as_json: bool) -> None:
         click.echo("none")
 
 
-async def open_time(store: Store, config: Config) -> tuple[Clock, Ids]:
+async def open_time(store: "Store", config: Config) -> tuple[Clock, Ids]:
     """The time as the gateways of this database have it, and ids that go by it: on PostgreSQL the server's; a sandbox's
     clock may have been moved."""
+    from tolem.sandbox.clock import SandboxClock
+    from tolem.sandbox.state import SharedState
+    from tolem.storage.timekeeping import set_clock
+
     system = SystemClock()
     await set_clock(system, store)
     ids = Ids(system.real_ns)
@@ -114,6 +131,12 @@ async def open_time(store: Store, config: Config) -> tuple[Clock, Ids]:
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """What a person can mend is told in one line; everything else keeps its trace."""
+    import psycopg
+    import sqlalchemy
+
+    from tolem.storage.sealing import CannotOpen
+    from tolem.storage.sqlite import DatabaseInUse
+
     try:
         yield
     except (InvalidConfig, InvalidKey, CannotOpen, DatabaseInUse) as error:

@@ -12,6 +12,7 @@ from tolem.flows.authentication import Authentications
 from tolem.flows.expiry import Expiry
 from tolem.flows.holds import Holds
 from tolem.flows.recovery import Recovery
+from tolem.flows.saved_cards import SavedCards
 from tolem.notifications.notifier import Notifier
 from tolem.telemetry import log
 
@@ -29,12 +30,14 @@ class Worker:
         authentications: Authentications,
         expiry: Expiry,
         holds: Holds,
+        cards: SavedCards,
         notifier: Notifier,
     ) -> None:
         self._recovery = recovery
         self._authentications = authentications
         self._expiry = expiry
         self._holds = holds
+        self._cards = cards
         self._notifier = notifier
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -46,6 +49,8 @@ class Worker:
             asyncio.create_task(self._repeat("authentications", STEP_SECONDS, self._authentications.expire)),
             asyncio.create_task(self._repeat("expiry", STEP_SECONDS, self._expiry.step)),
             asyncio.create_task(self._repeat("holds", STEP_SECONDS, self._holds.step)),
+            asyncio.create_task(self._repeat("saved_cards", STEP_SECONDS, self._cards.step)),
+            asyncio.create_task(self._repeat("saved_cards_purge", PURGE_SECONDS, self._cards.purge)),
             asyncio.create_task(self._repeat("purge", PURGE_SECONDS, self._expiry.purge)),
             asyncio.create_task(self._notifier.run()),
         ]

@@ -147,7 +147,7 @@ async def running(notifier: Notifier, stop_seconds: float = 2) -> AsyncIterator[
     await loop
 
 
-async def until(condition: Callable[[], Coroutine[Any, Any, bool]] | Callable[[], bool], seconds: float = 5) -> None:
+async def until(condition: Callable[[], Coroutine[Any, Any, bool]] | Callable[[], bool], seconds: float = 30) -> None:
     """Waits for something to become true."""
     async with asyncio.timeout(seconds):
         # ASYNC110 wants an event, but what is waited for is in a database.

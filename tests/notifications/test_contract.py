@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tolem.cli_controls import parse_duration
+from tolem.console import parse_duration
 from tolem.domain.merchant import Terminal
 from tolem.flows import administration
 from tolem.notifications.hosts import LIMITS, SHARES, SLOW_SECONDS, TIMEOUTS_MAX, Pace

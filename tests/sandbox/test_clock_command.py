@@ -8,7 +8,7 @@ import click
 import pytest
 
 from tests.test_cli import free_port, get, run, serving
-from tolem.cli_controls import parse_duration
+from tolem.console import parse_duration
 from tolem.storage.migrate import migrate
 
 DAY = 86_400

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_cli import COMMAND, environment, serving
+from tests.test_cli import invoke, serving
 from tolem.sandbox import faults, routes, time_machine
 from tolem.sandbox.faults import Corruption, FaultKind
 from tolem.storage.migrate import migrate
@@ -63,14 +63,8 @@ def test_commands_and_requests(gateway: tuple[Path, int]) -> None:
             assert request(words, port) is not None, line
         else:
             assert words[0] == "tolem"
-            done = subprocess.run(
-                [*COMMAND, *words[1:]],
-                cwd=folder,
-                env=environment(TOLEM_PORT=str(port)),
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, line + done.stdout + done.stderr
+            done = invoke(*words[1:], cwd=folder, TOLEM_PORT=str(port))
+            assert done.exit_code == 0, line + done.output
 
 
 def test_the_answer_has_the_fields_that_are_shown(gateway: tuple[Path, int]) -> None:

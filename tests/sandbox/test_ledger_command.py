@@ -131,9 +131,9 @@ async def test_a_ledger_survives_its_simulator(tmp_path: Path, database_url: str
 
 @pytest.mark.parametrize("command", ("list", "export"))
 @pytest.mark.parametrize("form", ("text", "csv", "json"))
-def test_a_ledger_that_is_not_there(tmp_path: Path, postgres_url: str, command: str, form: str) -> None:
+def test_a_ledger_that_is_not_there(tmp_path: Path, empty_postgres_url: str, command: str, form: str) -> None:
     elsewhere = f"sqlite:///{tmp_path / 'other.db'}"
-    for where in (("--ledger", elsewhere), ("--database", elsewhere), ("--ledger", postgres_url)):
+    for where in (("--ledger", elsewhere), ("--database", elsewhere), ("--ledger", empty_postgres_url)):
         result = CliRunner().invoke(main, ["ledger", command, "--format", form, *where])
         assert (result.exit_code, result.stdout) == (1, "")
         assert "no such ledger" in result.stderr

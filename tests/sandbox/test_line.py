@@ -82,7 +82,7 @@ async def bench(sqlite_url: str) -> AsyncIterator[Bench]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await condition():  # noqa: ASYNC110 - what it waits for happens in a database
             await asyncio.sleep(0.01)
 

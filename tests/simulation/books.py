@@ -56,7 +56,7 @@ class Books(NamedTuple):
     cards: list[SealedCard]
 
 
-async def settle(gateway: Gateway, clock: MovableClock, seconds: float = 15) -> None:
+async def settle(gateway: Gateway, clock: MovableClock, seconds: float = 60) -> None:
     """Moves time from due instant to due instant until nothing is left to do. Fails after `seconds`."""
     store, loop = gateway.store, asyncio.get_running_loop()
     deadline = loop.time() + seconds

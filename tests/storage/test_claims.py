@@ -156,7 +156,7 @@ async def test_a_lease_ends_with_its_process_on_postgresql(postgres: str) -> Non
     await stranger.change((), lambda: Decision(None))  # connected again, it holds its lock again
     assert await claims.free_leases(ours, real_now=AT) == 0
     await stranger.close()
-    async with asyncio.timeout(10):  # its backend needs a moment to end
+    async with asyncio.timeout(30):  # its backend needs a moment to end
         while not await claims.free_leases(ours, real_now=AT):  # noqa: ASYNC110 - what it waits for is the server's
             await asyncio.sleep(0.02)
     assert ids(await claim(ours)) == {taken.id}
@@ -167,7 +167,7 @@ async def test_two_processes_never_claim_the_same(postgres: str) -> None:
     stores = [await open_store(postgres, schema=tolem_schema, instance=n) for n in (OURS, STRANGER)]
     await put_messages(stores[0], *[{}] * 40)
     taken: list[Any] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(taken) < 40:
             claimed = await asyncio.gather(*[claim(s, {HOST: 5}, owner=s.instance) for s in stores for _ in range(3)])
             taken += [message.id for messages in claimed for message in messages]

@@ -67,7 +67,14 @@ def plain_url(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     """An empty database on the engine of `url`."""
     if url.startswith("sqlite"):
         return f"sqlite:///{tmp_path / 'plain.db'}"
-    address: str = request.getfixturevalue("postgres_url")
+    address: str = request.getfixturevalue("empty_postgres_url")
+    return address
+
+
+@pytest.fixture(params=("sqlite", "postgresql"))
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """The address of an empty database, once on each engine."""
+    address: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "empty_postgres_url")
     return address
 
 
@@ -78,36 +85,36 @@ def test_nothing_differs_from_tables_made_of_the_schema_itself(url: str, plain_u
     assert any("payments_open" in name for name in plain)
 
 
-def test_migrating_twice_changes_nothing_and_keeps_the_mode(database_url: str) -> None:
-    assert (schema_version(database_url), read_mode(database_url)) == (None, None)
-    migrate(database_url, mode="sandbox")
-    migrate(database_url, mode="production")
-    assert (schema_version(database_url), read_mode(database_url)) == (EXPECTED_VERSION, "sandbox")
+def test_migrating_twice_changes_nothing_and_keeps_the_mode(empty_url: str) -> None:
+    assert (schema_version(empty_url), read_mode(empty_url)) == (None, None)
+    migrate(empty_url, mode="sandbox")
+    migrate(empty_url, mode="production")
+    assert (schema_version(empty_url), read_mode(empty_url)) == (EXPECTED_VERSION, "sandbox")
 
 
-def test_several_processes_may_migrate_at_once(database_url: str) -> None:
+def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: migrate(database_url, mode="sandbox"), range(4)))
-    assert schema_version(database_url) == EXPECTED_VERSION
+        list(threads.map(lambda _: migrate(empty_url, mode="sandbox"), range(4)))
+    assert schema_version(empty_url) == EXPECTED_VERSION
 
 
-def test_a_migration_that_fails_leaves_nothing(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_fails_leaves_nothing(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("in the middle")
 
     with monkeypatch.context() as patched:
         patched.setattr("tolem.storage.migrate._stamp", fail)
         with pytest.raises(RuntimeError, match="middle"):
-            migrate(database_url, mode="sandbox")
-    assert schema_version(database_url) is None
-    with _engine(database_url) as engine:
+            migrate(empty_url, mode="sandbox")
+    assert schema_version(empty_url) is None
+    with _engine(empty_url) as engine:
         assert sa.inspect(engine).get_table_names() == []
 
 
-async def test_readiness_compares_the_version(database_url: str) -> None:
-    store = await open_store(database_url, schema=tolem_schema, instance=7)
+async def test_readiness_compares_the_version(empty_url: str) -> None:
+    store = await open_store(empty_url, schema=tolem_schema, instance=7)
     assert not await is_current(store)
-    migrate(database_url, mode="sandbox")
+    migrate(empty_url, mode="sandbox")
     assert await is_current(store)
     await store.close()
 

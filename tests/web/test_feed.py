@@ -41,7 +41,7 @@ def books(monkeypatch: pytest.MonkeyPatch) -> Books:
 
 
 async def read_event(events: AsyncIterator[bytes]) -> tuple[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         event = await anext(events)
     name, data = event.decode().removesuffix("\n\n").split("\n")
     return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
@@ -137,6 +137,6 @@ async def test_a_closed_feed_ends_its_streams_and_takes_nobody(books: Books) -> 
     await read_event(readers[0])
     live.close()
     for reader in readers:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert b"event: changed" not in b"".join([event async for event in reader])
     assert live.is_full

@@ -175,6 +175,7 @@ class CardProblem(StrEnum):
     NUMBER_LONG = "number_long"
     NUMBER_CHECK = "number_check"  # Luhn digit does not fit
     NUMBER_BRAND = "number_brand"  # no scheme that is accepted here
+    NUMBER_GONE = "number_gone"  # a saved card that was removed or has expired meanwhile
     NUMBER_NOT_SANDBOX = "number_not_sandbox"  # a sandbox takes only the cards of its table
     EXPIRY_MISSING = "expiry_missing"
     EXPIRY_FORMAT = "expiry_format"
@@ -255,6 +256,15 @@ def parse_card(number: str, expiry: str, cvc: str, holder: str, *, check: CardCh
     if problems or parsed_expiry is None:
         raise InvalidCard(problems)
     return Card(Pan(digits), parsed_expiry, Cvc(code), name)
+
+
+def parse_cvc(text: str, brand: Brand) -> Cvc:
+    """The code that a payer types for a saved card. Raises InvalidCard."""
+    code = text.strip()
+    rule = next(rule for rule in BRAND_RULES if rule.brand is brand)
+    if problem := _cvc_problem(code, rule):
+        raise InvalidCard({CardField.CVC: problem})
+    return Cvc(code)
 
 
 def _number_problem(digits: str, rule: BrandRule | None) -> CardProblem | None:

@@ -71,6 +71,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     data: str = ""
     """The shop's own text, given back as it came."""
     payment_type: str = ""
+    offers_saving: bool = False
+    """True: the shop's page asked for the payer to be offered to save the card (`cardSave`)."""
     page_refusal: str = ""
     """Why the round's page did not open last time, English, for the shop's developer; empty once it has."""
     page_refused_at: datetime | None = None
@@ -81,6 +83,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """A newer round was opened since: the older one's failure must not be told any more. A token alone, which
         may be asked for the status, overtakes nothing."""
         return round_id != self.round_id and self.opened_at is not None
+
+    @property
+    def customer(self) -> str:
+        """Whose saved cards may be shown, used, added and removed: the account that the shop's server vouched for;
+        empty: nobody's."""
+        return self.account_id if self.account_is_vouched else ""
 
     @property
     def is_verification(self) -> bool:

@@ -151,6 +151,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """The payer's address."""
     card_id: UUID
     """What the shop is told as the card's id; pays nothing unless the card is saved."""
+    saves_card: bool = False
+    """True: its payer agreed to save the card, if the payment is approved."""
     hold_expires_at: datetime | None = None
     """From then on it can't be captured; None where nothing is held."""
     release_at: datetime | None = None

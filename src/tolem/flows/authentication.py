@@ -33,6 +33,7 @@ from tolem.domain.card import Card
 from tolem.domain.history import OrderHistory, PageWithOrder, PendingWithOrder, SealedCardWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.payment import PaymentStatus, advance
+from tolem.domain.saved_card import SavedCard
 from tolem.domain.sealed_card import SealedCard
 from tolem.flows import outcome, rounds
 from tolem.flows.acquiring import Acquiring
@@ -47,6 +48,7 @@ from tolem.flows.authorization import (
 from tolem.flows.directory import Directory
 from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.flows.outcome import Recorded
+from tolem.flows.saved_cards import agree, keys_of
 from tolem.storage import keys, sweeps
 from tolem.storage.sealed_cards import CardSealer
 from tolem.storage.sealing import CannotOpen
@@ -217,11 +219,12 @@ class Authentications:
         key_name, sealed = await self._cards.seal(entry.card, visitor.page_id, entry.payment_id)
         fingerprint = self._limits.fingerprint(entry.card.pan)
 
-        def decide(found: PageWithOrder | None) -> Decision[PaymentStatus | None]:
+        def decide(found: PageWithOrder | None, known: SavedCard | None = None) -> Decision[PaymentStatus | None]:
             if found is None or not rounds.may_attempt(found, terminal, now):
                 return Decision(None)
             order = found.history.order
-            payment = advance(build_payment(entry, order, now), PaymentStatus.AUTHENTICATING, now)
+            payment, saving = agree(entry.saving, entry.card, build_payment(entry, order, now), order, known, now)
+            payment = advance(payment, PaymentStatus.AUTHENTICATING, now)
             pending = PendingAuthentication(
                 payment_id=payment.id,
                 order_id=order.id,
@@ -243,9 +246,10 @@ class Authentications:
                 fingerprint=fingerprint,
                 expires_at=deadline_at,
             )
-            return Decision(payment.status, (payment, pending, card))
+            return Decision(payment.status, (payment, pending, card, *saving))
 
-        return await self._acquiring.store.change((keys.page_by_hash(entry.page_hash),), decide)
+        loaded = (keys.page_by_hash(entry.page_hash), *keys_of(entry.saving))
+        return await self._acquiring.store.change(loaded, decide)
 
     async def _challenge(self, payment_id: UUID, challenge: Challenge) -> None:
         """From the look at the browser to the challenge."""

@@ -20,11 +20,22 @@ from tolem.domain.card import Card
 from tolem.domain.history import PageWithOrder, PendingWithOrder, SealedCardWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.order import Order, OrderStatus
-from tolem.domain.payment import Operation, OperationKind, OperationStatus, Payment, PaymentStatus, advance
+from tolem.domain.payment import (
+    OPEN_STATUSES,
+    SUCCESSFUL_STATUSES,
+    Operation,
+    OperationKind,
+    OperationStatus,
+    Payment,
+    PaymentStatus,
+    advance,
+)
+from tolem.domain.saved_card import SavedCard
 from tolem.domain.sealed_card import SealedCard
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
 from tolem.flows.limits import Attempt, AttemptLimits
+from tolem.flows.saved_cards import SavedCards, Saving, agree, keys_of
 from tolem.ids import rrn
 from tolem.storage import keys
 from tolem.storage.store import Decision, Key, Uncertain
@@ -43,6 +54,8 @@ class Entry(NamedTuple):
     payment_id: UUID
     card_id: UUID
     stan: str
+    saving: Saving | None = None
+    """What saving the card needs, if its payer wishes it."""
 
 
 class Reserved(NamedTuple):
@@ -96,9 +109,10 @@ def end_step(
 class Authorizations:
     """Runs card attempts."""
 
-    def __init__(self, acquiring: Acquiring, limits: AttemptLimits) -> None:
+    def __init__(self, acquiring: Acquiring, limits: AttemptLimits, cards: SavedCards) -> None:
         self._acquiring = acquiring
         self._limits = limits
+        self._cards = cards
 
     async def attempt(self, entry: Entry, authentication: Authentication, terminal: Terminal) -> PaymentStatus | None:
         """Reserve a new payment, call, record. None: it still runs, or the page was not payable any more when it came
@@ -109,15 +123,16 @@ class Authorizations:
         prepare = self._preparing(terminal)
         at = self._acquiring.clock.now()
 
-        def decide(found: PageWithOrder | None) -> Decision[Reserved | None]:
+        def decide(found: PageWithOrder | None, known: SavedCard | None = None) -> Decision[Reserved | None]:
             if found is None or not rounds.may_attempt(found, terminal, at):
                 return Decision(None)
             order = found.history.order
-            reserved = prepare(order, note_result(build_payment(entry, order, at), authentication), at)
-            return Decision(reserved, (reserved.payment, reserved.operation))
+            payment, saving = agree(entry.saving, entry.card, build_payment(entry, order, at), order, known, at)
+            reserved = prepare(order, note_result(payment, authentication), at)
+            return Decision(reserved, (reserved.payment, reserved.operation, *saving))
 
-        page = keys.page_by_hash(entry.page_hash)
-        return await self._run((page,), decide, entry.card, authentication, terminal, PATIENCE_SECONDS)
+        loaded = (keys.page_by_hash(entry.page_hash), *keys_of(entry.saving))
+        return await self._run(loaded, decide, entry.card, authentication, terminal, PATIENCE_SECONDS)
 
     async def go_on(
         self,
@@ -189,6 +204,8 @@ class Authorizations:
             operation.asked_until,
         )
         recorded = await self._acquiring.record(operation, order.currency, terminal, answer)
+        if payment.saves_card and recorded.status not in OPEN_STATUSES:
+            await self._cards.settle_soon(payment.id, payment.rrn, is_approved=recorded.status in SUCCESSFUL_STATUSES)
         payments_total.labels(recorded.status).inc()
         log.info(
             "payment",

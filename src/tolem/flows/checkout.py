@@ -4,7 +4,7 @@ Everything that the browser brings is checked against what the shop's server sai
 Back, reloads and second tabs all end in the same decisions here, and each sees the order's true state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tolem.acquirers.base import Acquirer
 from tolem.clock import Clock
 from tolem.domain.authentication import AuthenticationStep, Browser, PendingAuthentication
-from tolem.domain.card import CardField, parse_card
+from tolem.domain.card import Card, CardField, InvalidCard, parse_card
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.frame import frame_ancestors, may_frame
 from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
@@ -22,6 +22,7 @@ from tolem.domain.merchant import Terminal
 from tolem.domain.money import InvalidAmount, parse_amount
 from tolem.domain.order import Order, OrderStatus, Page
 from tolem.domain.payment import PaymentStatus
+from tolem.domain.saved_card import SavedCard
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
 from tolem.flows.authentication import Authentications, Sale, Visitor
@@ -29,6 +30,7 @@ from tolem.flows.authorization import Entry
 from tolem.flows.directory import Directory
 from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.flows.rounds import PAGE_LIFETIME, PAYABLE_STATES, PageState
+from tolem.flows.saved_cards import CardChoice, SavedCards, Saving
 from tolem.ids import Ids, hash_secret_address
 from tolem.notifications.guard import check_link, host_of
 from tolem.notifications.notifier import Notifier
@@ -37,6 +39,8 @@ from tolem.storage.store import Decision, Store
 from tolem.wire.pay_object import PayObject
 from tolem.wire.token import TERMINAL_ID
 
+TYPED = CardChoice()
+"""The payer types a card and keeps none."""
 VERIFICATION = "cardVerification"
 FLAGS_NOT_SPOKEN = {"isTransfer": "a card transfer", "isAFT": "account funding", "isOCT": "a payout to a card"}
 
@@ -54,6 +58,8 @@ class OpenedPage(NamedTuple):
     """Who may show it in a frame, as sources of a Content-Security-Policy."""
     pending: PendingAuthentication | None = None
     """What the payer has to do at the issuer's; None: nothing, or at another opening of the page."""
+    cards: Sequence[SavedCard] = ()
+    """Saved cards that the payer may choose, where a card may be chosen at all."""
 
 
 class PageTerms(NamedTuple):
@@ -83,6 +89,7 @@ class Checkout:
         acquirer: Acquirer,
         acquiring: Acquiring,
         authentications: Authentications,
+        cards: SavedCards,
         notifier: Notifier,
         limits: AttemptLimits,
         *,
@@ -95,6 +102,7 @@ class Checkout:
         self._acquirer = acquirer
         self._acquiring = acquiring
         self._authentications = authentications
+        self._cards = cards
         self._notifier = notifier
         self._limits = limits
         self._is_sandbox = is_sandbox
@@ -137,7 +145,8 @@ class Checkout:
         terminal = await self._directory.get_terminal(order.terminal_id)
         framers = self._framers(terminal) if found.record.frame_origin else ()
         if state is not PageState.CHALLENGE:
-            return OpenedPage(state, found.record, found.history, terminal, now, framers)
+            cards = await self._cards.list_payable(order, terminal) if state in PAYABLE_STATES else ()
+            return OpenedPage(state, found.record, found.history, terminal, now, framers, None, cards)
         pending = await self._authentications.find(found.record.hash, found.history)
         if pending is not None and pending.step is AuthenticationStep.DEVICE:
             state = PageState.CHECKING  # there is nothing yet that the payer could do
@@ -189,7 +198,12 @@ class Checkout:
         await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
 
     async def pay(
-        self, page_id: str, typed: Mapping[CardField, str], browser: Browser, return_base: str
+        self,
+        page_id: str,
+        typed: Mapping[CardField, str],
+        browser: Browser,
+        return_base: str,
+        choice: CardChoice = TYPED,
     ) -> PaymentStatus | None:
         """One card attempt: authenticate, reserve, call, record. None: the page is not payable now, it shows why.
 
@@ -203,17 +217,25 @@ class Checkout:
         terms = self._terms.pop(page_hash, None)
         if terms is None:
             return None
-        today = self._clock.now().date()
-        card = parse_card(
-            *(typed.get(field, "") for field in CardField), check=lambda card: self._acquirer.check(card, today)
-        )
-        ids = self._ids
-        entry = Entry(page_hash, card, browser.ip, ids.new(), ids.card(), ids.stan())
         terminal = await self._directory.get_terminal(terms.terminal_id)
+        ids = self._ids
+        if choice == TYPED:
+            card, saving = self._read_card(typed), None
+        else:
+            card, saving = await self._card_of_choice(page_hash, choice, typed, terminal)
+        card_id = choice.card_id or ids.card()
+        entry = Entry(page_hash, card, browser.ip, ids.new(), card_id, ids.stan(), saving)
         sale = Sale(terminal, terms.amount, terms.currency, terms.language)
         attempt = Attempt(self._limits.fingerprint(card.pan), browser.ip, terminal.id)
         async with self._limits.admit(attempt, terms.order_id):
             return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
+
+    async def remove_card(self, page_id: str, card_id: UUID) -> None:
+        """The payer removes a saved card of theirs. Raises Refused(NOT_FOUND), for a foreign card too."""
+        opened = await self.view(page_id)
+        if opened is None or all(card.id != card_id for card in opened.cards):
+            raise Refused(Refusal.NOT_FOUND, "there is no such saved card", "cardId")
+        await self._cards.remove(card_id, opened.terminal.merchant_id, opened.history.order.customer)
 
     async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> OpenedPage | None:
         """The issuer has sent a page's browser back to a nonce: the payment is woken. None: the page's last attempt
@@ -259,6 +281,27 @@ class Checkout:
         end = await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
         if end is not None and end.message is not None:
             self._notifier.send(end.message)
+
+    async def _card_of_choice(
+        self, page_hash: bytes, choice: CardChoice, typed: Mapping[CardField, str], terminal: Terminal
+    ) -> tuple[Card, Saving | None]:
+        """The card that pays where the payer has chosen a saved one, or to save the one that is typed."""
+        found = await self._store.find(keys.page_by_hash(page_hash))
+        if found is None:
+            raise LookupError("a page that was shown is not stored")
+        order = found.history.order
+        if choice.card_id is not None:
+            card = await self._cards.open(choice.card_id, typed.get(CardField.CVC, ""), order, terminal)
+            if problems := self._acquirer.check(card, self._clock.now().date()):
+                raise InvalidCard(problems)
+            return card, None
+        card = self._read_card(typed)
+        return card, await self._cards.begin(card, order, terminal)
+
+    def _read_card(self, typed: Mapping[CardField, str]) -> Card:
+        today = self._clock.now().date()
+        fields = (typed.get(field, "") for field in CardField)
+        return parse_card(*fields, check=lambda card: self._acquirer.check(card, today))
 
     async def _open_page(self, wish: PayObject, token_hash: bytes, language: str, frame_origin: str | None) -> str:
         for flag, service in FLAGS_NOT_SPOKEN.items():
@@ -347,6 +390,7 @@ class Checkout:
             name=wish.name,
             data=wish.data,
             payment_type=wish.payment_type,
+            offers_saving=wish.card_save,
             page_refusal="",
             page_refused_at=None,
             updated_at=now,
@@ -410,6 +454,8 @@ def _check_agreement(order: Order, wish: PayObject) -> None:
         raise _differs("terminal", wish.terminal_id, str(order.terminal_id))
     if wish.currency and wish.currency.upper() != order.currency:
         raise _differs("currency", wish.currency, order.currency)
+    if order.customer and wish.account_id and wish.account_id != order.account_id:
+        raise _differs("accountId", wish.account_id, "another account")
     if wish.amount:
         try:
             amount = parse_amount(wish.amount, order.currency)

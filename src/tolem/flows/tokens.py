@@ -205,12 +205,16 @@ def _decide_order_token(
         order = history.order
         now = wanted.updated_at
         is_same = (order.amount, order.currency) == (wanted.amount, wanted.currency)
+        if request.account_id and order.opened_at is not None:
+            # Pages that were opened for one customer must not show the cards of another.
+            is_same = is_same and request.account_id == order.customer
         is_payable = order.status is OrderStatus.OPEN and not rounds.is_overdue(order, now)
         if history.open_payment() is not None:
             if not is_same:
                 raise Refused(
                     Refusal.IN_PROGRESS,
-                    "a payment of this order is in progress: ask for its status before changing amount or currency",
+                    "a payment of this order is in progress: ask for its status before changing amount, currency or"
+                    " account",
                     field="amount",
                 )
             return Decision(_bind(record, order), (_bind(record, order),))

@@ -53,6 +53,7 @@ PROBLEM_TEXTS = {
     CardProblem.NUMBER_LONG: mark("The card number is too long"),
     CardProblem.NUMBER_CHECK: mark("There is a typing mistake in the card number"),
     CardProblem.NUMBER_BRAND: mark("Cards of this kind are not accepted here"),
+    CardProblem.NUMBER_GONE: mark("This saved card cannot be used any more: choose another one, or type a card"),
     CardProblem.NUMBER_NOT_SANDBOX: mark("This is a sandbox: only its test cards work, never a real one"),
     CardProblem.EXPIRY_MISSING: mark("Enter the expiry date"),
     CardProblem.EXPIRY_FORMAT: mark("This is no expiry date: type it like 09/28"),

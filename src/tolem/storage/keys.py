@@ -18,6 +18,7 @@ from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import Message
 from tolem.domain.order import AccessToken, Order, Page, RequestKey
+from tolem.domain.saved_card import CardConsent, SavedCard, VaultKey
 from tolem.domain.sealed_card import CardKey, SealedCard
 from tolem.storage.change import Key
 from tolem.storage.tables import Setting
@@ -66,6 +67,26 @@ def sealed_card_of(payment_id: UUID) -> Key[SealedCardWithOrder]:
 def card_key_by_name(name: str) -> Key[CardKey]:
     """The key of an hour."""
     return Key(CardKey, ("name",), (name,))
+
+
+def saved_card_by_id(card_id: UUID) -> Key[SavedCard]:
+    """A saved card, or one that was or is to be one."""
+    return Key(SavedCard, ("id",), (card_id,))
+
+
+def saved_card_by_fingerprint(fingerprint: bytes) -> Key[SavedCard]:
+    """The same, by whose card it is."""
+    return Key(SavedCard, ("fingerprint",), (fingerprint,))
+
+
+def card_consent_of(payment_id: UUID) -> Key[CardConsent]:
+    """The word of a payment's payer to save the card."""
+    return Key(CardConsent, ("payment_id",), (payment_id,))
+
+
+def vault_key_by_name(name: str) -> Key[VaultKey]:
+    """A key of the vault."""
+    return Key(VaultKey, ("name",), (name,))
 
 
 def declines_of(fingerprint: bytes) -> Key[Declines]:

@@ -6,8 +6,6 @@ import sqlalchemy as sa
 
 from tolem.storage.engine import Engine
 from tolem.storage.mapping import Schema
-from tolem.storage.postgresql import PostgresEngine
-from tolem.storage.sqlite import SqliteEngine
 from tolem.storage.store import Store
 
 
@@ -21,8 +19,12 @@ async def open_store(
     """
     engine: Engine
     if is_sqlite(url):
+        from tolem.storage.sqlite import SqliteEngine
+
         engine = SqliteEngine(sqlite_path(url), exclusive=exclusive)
     else:
+        from tolem.storage.postgresql import PostgresEngine
+
         engine = PostgresEngine(libpq_url(url), instance, name=schema.name, pg_schema=pg_schema)
     store = Store(engine, schema, instance)
     await store.open()

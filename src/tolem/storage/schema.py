@@ -20,6 +20,7 @@ from tolem.domain.merchant import Merchant, Terminal
 from tolem.domain.message import ENDED, UNDELIVERED, Attempt, Message
 from tolem.domain.order import AccessToken, Order, Page, RequestKey
 from tolem.domain.payment import Operation, Payment
+from tolem.domain.saved_card import CardConsent, SavedCard, VaultKey
 from tolem.domain.sealed_card import CardKey, SealedCard
 from tolem.storage.mapping import Child, Mapped, Pointer, Root, Schema
 from tolem.storage.tables import (
@@ -27,6 +28,7 @@ from tolem.storage.tables import (
     access_tokens,
     attempts,
     authentications,
+    card_consents,
     card_keys,
     declines,
     events,
@@ -39,9 +41,11 @@ from tolem.storage.tables import (
     pages,
     payments,
     request_keys,
+    saved_cards,
     sealed_cards,
     settings,
     terminals,
+    vault_keys,
     webhook_secrets,
 )
 
@@ -95,6 +99,14 @@ tolem_schema = Schema(
     Mapped(sealed_cards, SealedCard, mutable=("sealed", "expires_at")),
     Mapped(card_keys, CardKey),
     Mapped(declines, Declines),
+    Mapped(
+        saved_cards,
+        SavedCard,
+        mutable=_all_but(saved_cards, "id", "merchant_id", "account_id", "fingerprint", "brand", "created_at"),
+        unique=("fingerprint",),
+    ),
+    Mapped(card_consents, CardConsent, mutable=("holder", "key_id", "sealed")),
+    Mapped(vault_keys, VaultKey, mutable=("sealed",)),
     Mapped(
         operations,
         Operation,

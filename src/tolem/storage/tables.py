@@ -154,6 +154,7 @@ orders = sa.Table(
     _needed("name", Text),
     _needed("data", Text),
     _needed("payment_type", Text),
+    _needed("offers_saving", Flag),
     _needed("page_refusal", Text),
     Column("page_refused_at", Instant),
     _needed("created_at", Instant),
@@ -230,6 +231,7 @@ payments = sa.Table(
     _needed("trans_status_reason", Text),
     _needed("ip", Text),
     _needed("card_id", Id),
+    _needed("saves_card", Flag),
     Column("hold_expires_at", Instant),
     Column("release_at", Instant),
     _needed("is_hold_expired", Flag),
@@ -292,6 +294,56 @@ card_keys = sa.Table(
     _needed("sealed", LargeBinary),
     _needed("expires_at", Instant),
 )
+
+saved_cards = sa.Table(
+    "saved_cards",
+    metadata,
+    _key("id", Id),
+    _needed("merchant_id", Id),
+    _needed("terminal_id", Id),
+    _needed("account_id", Text),
+    _needed("fingerprint", LargeBinary),
+    _needed("masked_pan", Text),
+    _needed("brand", Choice(Brand)),
+    _needed("expiry_year", Integer),
+    _needed("expiry_month", Integer),
+    _needed("holder", Text),
+    Column("key_id", Text),
+    Column("sealed", LargeBinary),
+    _needed("payment_id", Id),
+    _needed("rrn", Text),
+    _needed("created_at", Instant),
+    _needed("updated_at", Instant),
+    sa.UniqueConstraint("fingerprint", name="saved_cards_fingerprint"),
+    sa.CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="saved_cards_sealed"),
+)
+Index("saved_cards_account", saved_cards.c.merchant_id, saved_cards.c.account_id)
+_partial("saved_cards_key", saved_cards.c.key_id, where=saved_cards.c.key_id.is_not(None))
+_partial("saved_cards_empty", saved_cards.c.updated_at, where=saved_cards.c.sealed.is_(None))
+
+card_consents = sa.Table(
+    "card_consents",
+    metadata,
+    _key("payment_id", Id),
+    _needed("card_id", Id),
+    _needed("merchant_id", Id),
+    _needed("terminal_id", Id),
+    _needed("account_id", Text),
+    _needed("fingerprint", LargeBinary),
+    _needed("masked_pan", Text),
+    _needed("brand", Choice(Brand)),
+    _needed("expiry_year", Integer),
+    _needed("expiry_month", Integer),
+    _needed("holder", Text),
+    Column("key_id", Text),
+    Column("sealed", LargeBinary),
+    _needed("created_at", Instant),
+    sa.CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="card_consents_sealed"),
+)
+_partial("card_consents_open", card_consents.c.payment_id, where=card_consents.c.sealed.is_not(None))
+Index("card_consents_created", card_consents.c.created_at)
+
+vault_keys = sa.Table("vault_keys", metadata, _key("name", Text), _needed("sealed", LargeBinary))
 
 operations = sa.Table(
     "operations",

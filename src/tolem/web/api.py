@@ -46,9 +46,7 @@ ASK_AGAIN_SECONDS = 5
 """Retry-After of an outcome that is being found out."""
 
 LATER = {
-    "/cards/{accountId}": "the list of saved cards",
-    "/card/deactivate/{id}": "removing a saved card",
-    "/payments/cards/auth": "payment with a saved card",
+    "/payments/cards/auth": "payment with a saved card by API",
     "/payments/cards/confirmPayment": "confirmation of a payment by API",
     "/payment/cryptopay": "payment by cryptogram",
     "/invoice": "payment links",

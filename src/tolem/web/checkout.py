@@ -21,6 +21,7 @@ from tolem.flows.way_back import WayBack
 from tolem.i18n.translator import LANGUAGE_NAMES
 from tolem.telemetry import log
 from tolem.web.browser import FIELD, read_browser
+from tolem.web.card_choice import read_choice
 from tolem.web.card_form import BUSY, RETYPE, UNREAD, WAIT
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
@@ -158,10 +159,9 @@ class PageEndpoint:
         if isinstance(fields, Response):
             return fields
         typed = _typed(fields)
+        browser = read_browser(request, fields.get(FIELD, ""))
         try:
-            await self._checkout.pay(
-                page_id, typed, read_browser(request, fields.get(FIELD, "")), self._return_base(request)
-            )
+            await self._checkout.pay(page_id, typed, browser, self._return_base(request), read_choice(fields))
         except Overloaded:  # nothing was stored, so nothing was sent
             opened = await self._checkout.view(page_id)
             if opened is None or opened.state not in rounds.PAYABLE_STATES:

@@ -113,6 +113,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("payment_type", sa.Text(), nullable=False),
+        sa.Column("offers_saving", Flag(), nullable=False),
         sa.Column("page_refusal", sa.Text(), nullable=False),
         sa.Column("page_refused_at", Instant(), nullable=True),
         sa.Column("created_at", Instant(), nullable=False),
@@ -190,6 +191,7 @@ def upgrade() -> None:
         sa.Column("trans_status_reason", sa.Text(), nullable=False),
         sa.Column("ip", sa.Text(), nullable=False),
         sa.Column("card_id", Id(), nullable=False),
+        sa.Column("saves_card", Flag(), nullable=False),
         sa.Column("hold_expires_at", Instant(), nullable=True),
         sa.Column("release_at", Instant(), nullable=True),
         sa.Column("is_hold_expired", Flag(), nullable=False),
@@ -266,6 +268,61 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+
+    op.create_table(
+        "saved_cards",
+        sa.Column("id", Id(), nullable=False),
+        sa.Column("merchant_id", Id(), nullable=False),
+        sa.Column("terminal_id", Id(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("masked_pan", sa.Text(), nullable=False),
+        sa.Column("brand", sa.Text(), nullable=False),
+        sa.Column("expiry_year", sa.Integer(), nullable=False),
+        sa.Column("expiry_month", sa.Integer(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("payment_id", Id(), nullable=False),
+        sa.Column("rrn", sa.Text(), nullable=False),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.Column("updated_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("fingerprint", name="saved_cards_fingerprint"),
+        sa.CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="saved_cards_sealed"),
+    )
+    op.create_index("saved_cards_account", "saved_cards", ["merchant_id", "account_id"])
+    _create_partial_index("saved_cards_key", "saved_cards", ["key_id"], "key_id IS NOT NULL")
+    _create_partial_index("saved_cards_empty", "saved_cards", ["updated_at"], "sealed IS NULL")
+
+    op.create_table(
+        "card_consents",
+        sa.Column("payment_id", Id(), nullable=False),
+        sa.Column("card_id", Id(), nullable=False),
+        sa.Column("merchant_id", Id(), nullable=False),
+        sa.Column("terminal_id", Id(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        sa.Column("masked_pan", sa.Text(), nullable=False),
+        sa.Column("brand", sa.Text(), nullable=False),
+        sa.Column("expiry_year", sa.Integer(), nullable=False),
+        sa.Column("expiry_month", sa.Integer(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.Text(), nullable=True),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("created_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("payment_id"),
+        sa.CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="card_consents_sealed"),
+    )
+    _create_partial_index("card_consents_open", "card_consents", ["payment_id"], "sealed IS NOT NULL")
+    op.create_index("card_consents_created", "card_consents", ["created_at"])
+
+    op.create_table(
+        "vault_keys",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
 
