@@ -3,12 +3,14 @@
 Renders sample orders with Pages directly, without a database or an acquirer, in each language, light and dark, on a
 phone and on a desktop. Invariant: the pages come over HTTP with the headers that payers get; what the browser complains
 of (a breach of the policy, a failed load, a script's error, a page wider than the window) fails the run.
+tests/browser/test_accessibility.py judges the same samples, so a new state needs only a line here.
 """
 
 import argparse
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +33,7 @@ from tolem.i18n.translator import load_translator
 from tolem.sandbox.acs import HERE, STATIC, AcsPages
 from tolem.sandbox.acs_book import AcsEntry
 from tolem.web.appearance import COLOURS_PREFIX, logo_path, render_colours
+from tolem.web.assets import STATIC as STATIC_FOLDER
 from tolem.web.assets import static_files
 from tolem.web.card_form import BUSY, RETYPE
 from tolem.web.challenge_pages import ChallengePages
@@ -126,8 +129,22 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "invalid", pages.invalid(language, Refusal.DIFFERS, "amount: the token says 100 KZT, the object 1 KZT")
     yield "wrong-origin", pages.wrong_origin(language)
     yield "busy", pages.busy(language, "/pay/sample")
+    yield "maintenance", pages.busy(language)
     yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
+    yield OPENING, b""
+    yield WIDGET, pages.form(replace(view, frame_origin="http://127.0.0.1"))
 
+
+# A shop's page, which has the sample in its frame; an empty one stays on its way.
+OPENING, WIDGET = "opening", "widget"
+HTML = [(b"content-type", b"text/html; charset=utf-8")]
+PAYMENT_API = STATIC_FOLDER / "payment-api.js"
+SHOP_PAGE = """<!doctype html>
+<html lang="{language}"><head><meta charset="utf-8"><title>Shop</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+</head><body><main aria-label="Shop"><h1>Shop</h1></main>
+<script src="{name}/payment-api.js"></script>
+<script>halyk.showPaymentWidget({{auth: "sample", language: "{language}"}})</script></body></html>"""
 
 # As page.js does when the connection breaks while the form is sent.
 LOSE = """() => {
@@ -143,16 +160,26 @@ class _Handler(BaseHTTPRequestHandler):
     files = static_files()
 
     def do_POST(self) -> None:
-        """The bank's page in its frame, or its look at the browser, which does not end here."""
-        page = self.bank
-        self._answer([(b"content-type", b"text/html; charset=utf-8")], bytes(page.body))
+        """What stands in a frame: the page of the bank, its look at the browser, which does not end here, or ours."""
+        name = self.path.strip("/")
+        if not self._is_widget(name):
+            self._answer(HTML, bytes(self.bank.body))
+        elif body := self.samples[f"/{name}"]:
+            self._answer([*HTML, *security_headers(frame_ancestors=(SELF,))], body)
+        else:
+            self.send_response(204)
+            self.end_headers()
 
     def do_GET(self) -> None:
+        name = self.path.removeprefix("/")
         if asset := self.files.get(self.path):
             self._answer(asset.headers(gzipped=True), asset.gzipped)
+        elif self._is_widget(name):
+            self._answer(HTML, SHOP_PAGE.format(name=name, language=name[-2:]).encode())
+        elif self.path.endswith("/payment-api.js"):
+            self._answer([(b"content-type", b"text/javascript; charset=utf-8")], PAYMENT_API.read_bytes())
         elif body := self.samples.get(self.path):
-            headers = security_headers(frame_src=(SELF,))
-            self._answer([(b"content-type", b"text/html; charset=utf-8"), *headers], body)
+            self._answer([*HTML, *security_headers(frame_src=(SELF,))], body)
         elif self.path in STATIC:
             self._answer([(b"content-type", STATIC[self.path].encode())], (ACS / self.path[1:]).read_bytes())
         elif self.path.endswith("/state"):
@@ -167,6 +194,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
+    def _is_widget(self, name: str) -> bool:
+        return name.startswith((OPENING, WIDGET)) and f"/{name}" in self.samples
+
     def _answer(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self.send_response(200)
         for name, value in headers:
@@ -176,6 +206,32 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet: what goes wrong shows in the browser."""
+
+
+@contextmanager
+def serve_samples(begin: str = "", languages: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Serves the samples whose name begins like this, in these languages (none named: all): address and names."""
+    translator = load_translator()
+    pages = Pages(translator, sandbox=True)
+    challenges = ChallengePages(translator, pages, sandbox=True)
+    built = {
+        f"/{name}-{language}": body
+        for language in languages or translator.languages
+        for name, body in build_samples(pages, challenges, language)
+        if name.startswith(begin)
+    }
+
+    class Handler(_Handler):
+        bank = AcsPages(translator).ask(CHALLENGE, {}, is_wrong=False)
+        samples = built
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", [path.removeprefix("/") for path in built]
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def take_pictures(browser: Browser, address: str, names: list[str]) -> list[str]:
@@ -207,27 +263,13 @@ def main() -> int:
     executable = find_browser()
     if executable is None:
         raise SystemExit("no browser: run `python scripts/browser.py` first")
-    translator = load_translator()
-    pages = Pages(translator, sandbox=True)
-    challenges = ChallengePages(translator, pages, sandbox=True)
-    _Handler.bank = AcsPages(translator).ask(CHALLENGE, {}, is_wrong=False)
-    _Handler.samples = {
-        f"/{name}-{language}": body
-        for language in translator.languages
-        for name, body in build_samples(pages, challenges, language)
-        if name.startswith(only)
-    }
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    names = [path.removeprefix("/") for path in _Handler.samples]
-    with sync_playwright() as playwright:
+    with serve_samples(only) as (address, names), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable, args=["--no-sandbox", "--disable-background-networking"]
         )
-        complaints = take_pictures(browser, f"http://127.0.0.1:{server.server_port}", names)
+        complaints = take_pictures(browser, address, names)
         browser.close()
-    server.shutdown()
     print("\n".join((*complaints, f"{len(names) * len(SCHEMES) * len(WIDTHS)} pictures in {OUTPUT}")))
     return 1 if complaints else 0
 

@@ -317,6 +317,15 @@ def test_checking_updates_itself_with_and_without_script() -> None:
     assert b'<noscript><meta http-equiv="refresh" content="2"></noscript>' in body
 
 
+def test_a_busy_page_opens_again_with_and_without_script() -> None:
+    """A refresh beside a script that asks would take the page from under its reader (WCAG 2.2.1)."""
+    body = SANDBOX.busy("en", "/pay/Abc-123")
+    main = Document(body).find("main")
+    assert (main["data-page"], main["data-version"]) == ("/pay/Abc-123", "busy")
+    assert b'<noscript><meta http-equiv="refresh" content="5;url=/pay/Abc-123"></noscript>' in body
+    assert "data-page" not in Document(SANDBOX.busy("en")).find("main")
+
+
 def test_sandbox_is_marked_everywhere_and_production_never() -> None:
     for name, (_, body) in build_pages(SANDBOX, "en").items():
         assert b'class="ribbon"' in body, name

@@ -207,10 +207,11 @@ class Pages:
             for spoken in LANGUAGE_NAMES
         }
         others = "".join(self._texts[spoken].other.fill(said[spoken]) for spoken in said if spoken != language)
-        refresh = link = NOTHING
+        refresh = watched = link = NOTHING
         if page_path:
             link = texts.retry.fill({"path": escape(page_path)})
             if seconds:
+                watched = Html(f' data-page="{escape(page_path)}" data-version="busy"')
                 refresh = texts.refresh.fill({"seconds": Html(str(seconds)), "url": escape(page_path)})
         elif not seconds:
             url = link_address(return_url) or link_address(frame_origin)
@@ -218,6 +219,7 @@ class Pages:
         filled = said[language] | {
             "link": link,
             "refresh": refresh,
+            "watched": watched,
             "detail": texts.detail.fill({"detail": escape(detail)}) if detail else NOTHING,
             "others": Html(others),
         }
@@ -247,8 +249,7 @@ class Pages:
             if view.is_recent:
                 # Browsers read a quotation mark in a refresh as the end of its address.
                 unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
-                refresh = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
-                values["refresh"] = Html(f"<noscript>{refresh}</noscript>")
+                values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
         is_special = view.reason_code == CANCELLED_CODE if state is PageState.FAILED else view.is_verification
         return texts.results[state, is_special].fill_page(values)
 

@@ -19,8 +19,8 @@
   document.addEventListener("visibilitychange", () => !document.hidden && card() && !isSent && look());
 
   function start() {
-    const { state } = main().dataset;
-    if (state === "checking") watch(1000);
+    const { state, version } = main().dataset;
+    if (state === "checking" || version === "busy") watch(1000);
     if ("away" in main().dataset && isFirstLook()) location.replace(byId("return").href);
     document.querySelectorAll(".fill, .tools").forEach((each) => (each.hidden = false));
     if (!navigator.clipboard) document.querySelectorAll("[data-do=copy]").forEach((each) => each.remove());
