@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench screenshots states lock clean
+.PHONY: help demo test check format bench screenshots lighthouse states lock clean
 
 help:                             ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,10 @@ bench: $(VENV)/dev.stamp          ## the performance report
 screenshots: $(VENV)/dev.stamp    ## pictures of the page's states, in test-output/screenshots
 	@$(PY) scripts/browser.py
 	@exec $(PY) -m scripts.screenshots $(ARGS)
+
+lighthouse: $(VENV)/dev.stamp     ## Lighthouse's judgement of the card form; needs npm
+	@$(PY) scripts/browser.py
+	@exec $(PY) -m scripts.lighthouse $(ARGS)
 
 states: $(VENV)/dev.stamp         ## write docs/states.md anew from the code
 	@exec $(PY) scripts/states.py

@@ -1,5 +1,6 @@
 """The locked requirements: complete, hashed, and free of addresses, so that any index can serve them."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -34,3 +35,15 @@ def test_every_dependency_is_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {re.split(r"[\[>=<]", requirement)[0] for requirement in project["dependencies"]}
     assert names <= read_pins("runtime.txt").keys()
+
+
+def test_lighthouse_is_locked_without_addresses() -> None:
+    folder = ROOT / "requirements" / "lighthouse"
+    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    text = (folder / "package-lock.json").read_text(encoding="utf-8")
+    packages = json.loads(text)["packages"]
+    assert "://" not in text
+    assert (
+        wanted == packages.pop("")["devDependencies"] == {"lighthouse": packages["node_modules/lighthouse"]["version"]}
+    )
+    assert all(package["integrity"].startswith("sha512-") for package in packages.values())

@@ -404,8 +404,8 @@ async def test_a_page_that_is_looked_at_again_shows_the_truth(page: Page, gatewa
 
 
 async def test_a_busy_gateways_page_opens_once_it_answers(page: Page, gateway: Gateway) -> None:
-    await page.route(ADDRESS, lambda route: route.fulfill(status=503, body=busy, content_type="text/html"), times=1)
     busy = SANDBOX.busy("en", "/pay/sample").decode()
+    await page.route(ADDRESS, lambda route: route.fulfill(status=503, body=busy, content_type="text/html"), times=1)
     await page.goto(ADDRESS)
     await expect(page.locator("h1")).to_have_text("The payment page is busy")
     await page.locator("main[data-state=form]").wait_for()
