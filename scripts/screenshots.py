@@ -35,11 +35,14 @@ from tolem.web.assets import static_files
 from tolem.web.card_form import BUSY, RETYPE
 from tolem.web.challenge_pages import ChallengePages
 from tolem.web.headers import SELF, security_headers
+from tolem.web.home import production_home, sandbox_home
 from tolem.web.pages import Pages
 from tolem.web.view import PageView
 
 ACS = HERE / "static"
 OUTPUT = Path(__file__).resolve().parent.parent / "test-output" / "screenshots"
+AMOUNT_MAX = 999_999_999_999
+"""The largest that a token may ask for."""
 WIDTHS = {"phone": 360, "desktop": 1280}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 NOON = datetime(2026, 11, 24, 7, 5, tzinfo=UTC)
@@ -107,6 +110,7 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "form-retype", pages.form(view, typed={CardField.EXPIRY: "01/28", CardField.NAME: "AIGERIM"}, notice=RETYPE)
     yield "form-hurry", pages.form(replace(view, now=NOON - timedelta(seconds=100)))
     yield "form-lost", pages.form(view)
+    yield "form-long", pages.form(replace(view, amount=AMOUNT_MAX, description="Қ" * 126))
     yield "form-branded", pages.form(replace(view, **BRANDED))
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
     yield "declined", pages.form(declined)
@@ -119,6 +123,7 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
     yield "approved-branded", pages.approved(replace(tried, approval_code="421907", **BRANDED))
     yield "verified", pages.approved(replace(tried, amount=0, is_verification=True, approval_code="421907"))
+    yield "approved-long", pages.approved(replace(tried, amount=AMOUNT_MAX, is_shop_told=False))
     yield "paid", pages.paid(replace(tried, approval_code="421907"))
     yield "failed", pages.failed(replace(tried, reason_code=466))
     yield "cancelled", pages.failed(replace(view, reason_code=476, at=NOON))
@@ -127,6 +132,7 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "wrong-origin", pages.wrong_origin(language)
     yield "busy", pages.busy(language, "/pay/sample")
     yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
+    yield "home", sandbox_home(load_translator())("") if language == "en" else production_home(pages)(language)
 
 
 # As page.js does when the connection breaks while the form is sent.

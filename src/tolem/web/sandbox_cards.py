@@ -31,7 +31,7 @@ SANDBOX_CARDS = (
     SandboxCard("377514500004820", "0198", mark("approved")),
     SandboxCard(_build("000", authentication="1"), "123", mark("approved after the bank's question: code 123456")),
     SandboxCard(_build("000", line="1"), "123", mark("approved after 3 seconds")),
-    SandboxCard(_build("000", line="2"), "123", mark("the bank's answer is lost: cancelled after a while")),
+    SandboxCard(_build("000", line="2"), "123", mark("approved, but the bank's answer is lost at first")),
     DECLINED_CARD,
     SandboxCard(_build("484"), "123", mark("declined: no money")),
     SandboxCard(_build("000", authentication="4"), "123", mark("declined: the bank did not confirm it")),
