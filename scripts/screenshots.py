@@ -145,12 +145,12 @@ LOSE = """() => {
 
 class _Handler(BaseHTTPRequestHandler):
     samples: dict[str, bytes]
-    bank: Response
+    banks: dict[str, Response]
     files = static_files()
 
     def do_POST(self) -> None:
         """The bank's page in its frame, or its look at the browser, which does not end here."""
-        page = self.bank
+        page = self.banks[urlsplit(self.headers["referer"]).path.rpartition("-")[2]]
         self._answer([(b"content-type", b"text/html; charset=utf-8")], bytes(page.body))
 
     def do_GET(self) -> None:
@@ -216,7 +216,11 @@ def main() -> int:
     translator = load_translator()
     pages = Pages(translator, sandbox=True)
     challenges = ChallengePages(translator, pages, sandbox=True)
-    _Handler.bank = AcsPages(translator).ask(CHALLENGE, {}, is_wrong=False)
+    bank = AcsPages(translator)
+    _Handler.banks = {
+        language: bank.ask(replace(CHALLENGE, language=language), {}, is_wrong=False)
+        for language in translator.languages
+    }
     _Handler.samples = {
         f"/{name}-{language}": body
         for language in translator.languages
