@@ -50,6 +50,8 @@ _FAULT_TEXT = mark(
 )
 _SHOP_IS_TOLD = mark("We are letting the shop know. You can return to it now.")
 _RETURN_NOW = mark("You can return to the shop now.")
+LONG_AMOUNT = 18
+"""Characters that fit into a line in the usual size: 9 999 999 999,99 ₸."""
 BUSY_SECONDS = 5
 """A page of the busy gateway opens anew by itself after this."""
 _RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
@@ -254,7 +256,7 @@ class Pages:
 
     def order_values(self, view: PageView, language: str) -> dict[str, Html]:
         """What every page of an order shows of it."""
-        texts = self._texts[language]
+        texts, amount = self._texts[language], format_amount(view.amount, view.currency)
         if view.logo:
             shop_mark = texts.logo.fill({"path": escape(logo_path(view.logo))})
         else:
@@ -272,7 +274,8 @@ class Pages:
             "mark": shop_mark,
             "colours": colours,
             "refresh": NOTHING,
-            "amount": escape(format_amount(view.amount, view.currency)),
+            "amount": escape(amount),
+            "size": Html(" long") if len(amount) > LONG_AMOUNT else NOTHING,
             "description": escape(view.description),
             "path": escape(view.page_path),
         } | self._frame_values(language, view.frame_origin)
