@@ -32,12 +32,13 @@ from tolem.sandbox.acs import HERE, STATIC, AcsPages
 from tolem.sandbox.acs_book import AcsEntry
 from tolem.web.appearance import COLOURS_PREFIX, logo_path, render_colours
 from tolem.web.assets import static_files
+from tolem.web.card_choice import Picked
 from tolem.web.card_form import BUSY, RETYPE
 from tolem.web.challenge_pages import ChallengePages
 from tolem.web.headers import SELF, security_headers
 from tolem.web.home import production_home, sandbox_home
 from tolem.web.pages import Pages
-from tolem.web.view import PageView
+from tolem.web.view import CardOffer, PageView
 
 ACS = HERE / "static"
 OUTPUT = Path(__file__).resolve().parent.parent / "test-output" / "screenshots"
@@ -64,6 +65,10 @@ VIEW = PageView(
 LOGO = parse_logo((Path(__file__).resolve().parent.parent / "docs" / "images" / "logo-sample.png").read_bytes())
 BRANDED = {"logo": LOGO.name, "colour": "#7a1f3d", "text_colour": "#ffffff"}
 TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", at=NOON)
+CARDS = (
+    CardOffer(str(UUID(int=3)), "Visa •••• 5096", "12/30", 3),
+    CardOffer(str(UUID(int=4)), "American Express •••• 4820", "01/28", 4),
+)
 PENDING = PendingAuthentication(
     payment_id=UUID(int=1),
     order_id=UUID(int=2),
@@ -113,6 +118,11 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "form-long", pages.form(replace(view, amount=AMOUNT_MAX, description="Қ" * 126))
     yield "form-branded", pages.form(replace(view, **BRANDED))
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
+    yield "form-save", pages.form(replace(view, offers_saving=True))
+    saved = replace(view, offers_saving=True, cards=CARDS)
+    yield "form-saved", pages.form(saved)
+    yield "form-saved-other", pages.form(saved, picked=Picked("new", saves=True))
+    yield "form-saved-remove", pages.form(saved, picked=Picked(asked=CARDS[1].id))
     yield "declined", pages.form(declined)
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
     yield "checking-slow", pages.checking(replace(tried, state=PageState.CHECKING, at=None, is_slow=True))
