@@ -404,7 +404,7 @@
   }
 
   // One of the sandbox's test cards.
-  function fill({ number, cvc }) {
+  function fill({ number, cvc = "123" }) {
     byId("card-new")?.click();
     byId("cc-number").value = number;
     byId("cc-exp").value = "12/" + ((new Date().getFullYear() + 2) % 100);
