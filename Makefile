@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 TOLEM := $(VENV)/bin/tolem
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 ARGS :=
-JOBS := 3
+JOBS := 4
 
 # The environment is only what requirements/ locks, whatever the caller's shell is set up for.
 export PYTHONNOUSERSITE := 1
@@ -24,7 +24,7 @@ demo: $(VENV)/runtime.stamp       ## gateway and demo shop on this machine, unti
 
 test: $(VENV)/dev.stamp           ## all tests; ARGS="-k name" for some, JOBS=0 in one process
 	@$(PY) scripts/browser.py
-	@exec $(PY) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@exec $(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: $(VENV)/dev.stamp          ## format, lint, types, import directions
 	@$(PY) -m ruff format --check

@@ -1,5 +1,6 @@
 """The one place where the real parts are made and joined. Called by cli, by tests and by the benchmark."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -73,6 +74,7 @@ from tolem.web.app import Edge
 from tolem.web.cards import card_routes
 from tolem.web.challenge_pages import ChallengePages
 from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
+from tolem.web.home import production_home, sandbox_home
 from tolem.web.inspector import Inspector
 from tolem.web.messages import message_routes
 from tolem.web.oauth import TokenEndpoint
@@ -80,6 +82,9 @@ from tolem.web.pages import Pages
 from tolem.web.public import Detail, Readiness, build_public
 from tolem.web.return_address import RETURN_PREFIX, ReturnEndpoint
 from tolem.worker import Worker
+
+READY_SECONDS_MAX = 2.0
+"""A process whose database answers or takes changes later than this is not ready."""
 
 
 class Gateway(NamedTuple):
@@ -222,6 +227,7 @@ async def open_gateway(
         pages,
         build_public(
             lambda: _readiness(store, clock),
+            sandbox_home(translator) if config.is_sandbox else production_home(pages),
             directory,
             config.sandbox_password,
             (
@@ -359,11 +365,16 @@ async def open_books(config: Config) -> Acquirer:
 
 
 async def _readiness(store: Store, clock: Clock) -> Readiness:
-    """Database, its version, and how much is open; also refreshes the gauges that /metrics shows."""
+    """Database, its version, whether it takes changes, and how much is open; also refreshes the gauges that /metrics
+    shows."""
     try:
-        current = await is_current(store)
-        undelivered = await queries.count_undelivered(store)
-        unsettled = await queries.summarize_open_operations(store, clock.now())
+        async with asyncio.timeout(READY_SECONDS_MAX):
+            current = await is_current(store)
+            undelivered = await queries.count_undelivered(store)
+            unsettled = await queries.summarize_open_operations(store, clock.now())
+            await store.probe()
+    except TimeoutError:
+        return Readiness(False, {"database": f"takes no changes within {READY_SECONDS_MAX:g} s"})
     except Exception as error:
         return Readiness(False, {"database": type(error).__name__})
     messages_undelivered.set(undelivered)

@@ -97,7 +97,7 @@ class Server:
 async def talking_to(handle: Handle, secret: str = "") -> AsyncIterator[tuple[HttpAcquirer, Server]]:
     server = Server(handle)
     await server.start()
-    acquirer = HttpAcquirer(f"http://127.0.0.1:{server.port}", secret, check=lambda card, today: None)
+    acquirer = HttpAcquirer(f"http://127.0.0.1:{server.port}", secret, check=lambda card, today: {})
     try:
         yield acquirer, server
     finally:

@@ -21,6 +21,7 @@ from tests.browser.payer import Payer, Witness
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent.parent / "test-output"
 ACTION_MS_MAX = 20_000
+START_MS_MAX = 90_000
 LOG_SHOWN = 4_000
 BROWSER_ARGUMENTS = (
     "--disable-background-networking",
@@ -59,7 +60,9 @@ async def _chromium() -> AsyncIterator[Browser]:
     executable = find_browser()
     assert executable is not None, "no Chromium found; `make test` installs one"
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=executable, args=list(BROWSER_ARGUMENTS))
+        chromium = await playwright.chromium.launch(
+            executable_path=executable, args=list(BROWSER_ARGUMENTS), timeout=START_MS_MAX
+        )
         yield chromium
         await chromium.close()
 

@@ -141,7 +141,7 @@ async def asks(widget: Widget, words: str) -> None:
 
 
 TYPED = "The card details have not been sent, and would have to be typed again."
-ASKED = "The bank has been asked already, so closing does not stop the payment. The shop is told the result."
+ASKED = "The bank has been asked already, so closing does not stop the payment."
 
 
 # ---- Paying

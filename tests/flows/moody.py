@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, StatementLine, Verdict
-from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.card import CardField, CardProblem, TypedCard
 from tolem.domain.payment import OperationKind
 from tolem.ids import Ids
 from tolem.storage.store import Overloaded, Store, Unavailable, Uncertain
@@ -42,7 +42,7 @@ class MoodyAcquirer:
         """How many exchanges of that kind came, with different keys."""
         return len({request.key for request in self.sent if request.kind is kind})
 
-    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+    def check(self, card: TypedCard, today: date) -> dict[CardField, CardProblem]:
         """As the simulator."""
         return self.inner.check(card, today)
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, Verdict
-from tolem.domain.card import Card, CardField, CardProblem, Cvc, Expiry, Pan
+from tolem.domain.card import Card, CardField, CardProblem, Cvc, Expiry, Pan, TypedCard
 from tolem.domain.payment import OperationKind
 from tolem.ids import Ids
 from tolem.sandbox.cards import LOCKED_CODE, build_number
@@ -437,31 +437,39 @@ async def test_pages_of_the_book(simulator: Simulator, ledger: Store) -> None:
 
 
 TODAY = date(2026, 11, 24)
-NOT_SANDBOX = (CardField.NUMBER, CardProblem.NUMBER_NOT_SANDBOX)
-PAST = (CardField.EXPIRY, CardProblem.EXPIRY_PAST)
+NOT_SANDBOX = {CardField.NUMBER: CardProblem.NUMBER_NOT_SANDBOX}
+PAST = {CardField.EXPIRY: CardProblem.EXPIRY_PAST}
 
 
 @pytest.mark.parametrize(
-    ("typed", "problem"),
+    ("typed", "problems"),
     (
-        (card(), None),
-        (card(expiry=Expiry(2026, 11)), None),
+        (card(), {}),
+        (card(expiry=Expiry(2026, 11)), {}),
         (card(expiry=Expiry(2026, 10)), PAST),
         (card("4111111111111111"), NOT_SANDBOX),
-        (card(build_number(0, authentication="1")), None),
+        (card(build_number(0, authentication="1")), {}),
         (card(build_number(0, authentication="9")), NOT_SANDBOX),
-        (card(build_number(454)), None),
+        (card(build_number(454)), {}),
         (card(build_number(474)), NOT_SANDBOX),
-        (card("4405639704015096", Expiry(2025, 1), "815"), None),
+        (card("4405639704015096", Expiry(2025, 1), "815"), {}),
         (card("4405639704015096", Expiry(2025, 1), "321"), PAST),
         (card("4405639704015096", Expiry(2025, 2), "815"), PAST),
-        (card("4405639704015096", Expiry(2029, 5), "000"), None),
-        (card("377514500004820", Expiry(2025, 1), "4169"), None),
-        (card("4003032704547597", Expiry(2020, 9), "170"), None),
-        (card("5578342710750560", Expiry(2020, 9), "254"), None),
+        (card("4405639704015096", Expiry(2029, 5), "000"), {}),
+        (card("377514500004820", Expiry(2025, 1), "4169"), {}),
+        (card("4003032704547597", Expiry(2020, 9), "170"), {}),
+        (card("5578342710750560", Expiry(2020, 9), "254"), {}),
         (card("5578342710750560", Expiry(2020, 9), "170"), PAST),
+        (card("4111111111111111", Expiry(2020, 9)), NOT_SANDBOX | PAST),
+        (TypedCard(Pan("4003032704547597"), Expiry(2020, 9), None), {}),
+        (TypedCard(Pan("4405639704015096"), Expiry(2020, 9), None), PAST),
+        (TypedCard(Pan("4111111111111111"), None, None), NOT_SANDBOX),
+        (TypedCard(None, Expiry(2020, 9), Cvc("170")), {}),
+        (TypedCard(None, Expiry(2020, 9), Cvc("171")), PAST),
+        (TypedCard(None, Expiry(2020, 8), None), PAST),
+        (TypedCard(None, None, None), {}),
     ),
     ids=str,
 )
-def test_check(typed: Card, problem: tuple[CardField, CardProblem] | None) -> None:
-    assert check_card(typed, TODAY) == problem
+def test_check(typed: TypedCard, problems: dict[CardField, CardProblem]) -> None:
+    assert check_card(typed, TODAY) == problems

@@ -13,7 +13,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, StatementLine, Verdict
-from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.card import CardField, CardProblem, TypedCard
 
 SLOW_SECONDS = 0.03
 """Within the gateway's limit."""
@@ -43,7 +43,7 @@ class MoodyAcquirer:
         self.acquirer = acquirer
         self._moods = moods
 
-    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+    def check(self, card: TypedCard, today: date) -> dict[CardField, CardProblem]:
         """As the acquirer's."""
         return self.acquirer.check(card, today)
 

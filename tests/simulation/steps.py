@@ -25,7 +25,7 @@ from tolem.acquirers.base import (
 )
 from tolem.bootstrap import Gateway
 from tolem.domain.authentication import Authentication, Challenge, DeviceStep
-from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.card import Card, CardField, CardProblem, TypedCard
 from tolem.domain.message import Message
 from tolem.domain.payment import Operation
 from tolem.domain.sealed_card import CardKey
@@ -116,7 +116,7 @@ class WatchedAcquirer:
         self._steps = steps
         self._fault = fault
 
-    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+    def check(self, card: TypedCard, today: date) -> dict[CardField, CardProblem]:
         """As the acquirer's."""
         return self._acquirer.check(card, today)
 

@@ -31,7 +31,7 @@ from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, Stat
 from tolem.acquirers.http import HttpAcquirer
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
-from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.card import CardField, CardProblem, TypedCard
 from tolem.domain.money import parse_amount
 from tolem.domain.payment import Operation, OperationKind, OperationStatus, Payment, PaymentStatus
 from tolem.flows.administration import Administration
@@ -390,7 +390,7 @@ class CountedAcquirer:
         self._inner = inner
         self._sent = sent
 
-    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+    def check(self, card: TypedCard, today: date) -> dict[CardField, CardProblem]:
         return self._inner.check(card, today)
 
     async def send(self, request: AcquirerRequest) -> AcquirerAnswer:

@@ -67,6 +67,10 @@ async def test_a_lock_held_for_long_is_told_and_harms_nothing(
     store = await open_store(url, schema=tolem_schema, instance=1)
     with pytest.raises(Overloaded, match="written by another process"):
         await change(store, "1")
+    monkeypatch.setattr("tolem.storage.store.CONNECT_SECONDS_MAX", 60.0)
+    for again in (change(store, "1"), store.probe()):  # nobody waits as long again
+        with pytest.raises(Overloaded, match="written by another process"):
+            await asyncio.wait_for(again, 20)
     other.execute("ROLLBACK")
     other.close()
     await change(store, "2")

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -302,6 +303,14 @@ async def test_a_card_outside_the_table_is_turned_away(sqlite_url: str) -> None:
         assert 'id="cc-number-error"' in answer.text
         assert REAL_LOOKING_CARD not in answer.text + repr(logs)
         assert await caller.payment_count() == 0
+
+
+async def test_all_that_is_wrong_is_told_at_once_also_what_only_the_acquirer_knows(sqlite_url: str) -> None:
+    async with watched(sqlite_url) as caller:
+        path = await caller.page(INVOICE)
+        answer = await caller.submit(path, REAL_LOOKING_CARD, cc_exp="01/20", cc_csc="12", cc_name="")
+        told = set(re.findall('data-problem="([a-z_]+)"', answer.text))
+        assert told == {"number_not_sandbox", "expiry_past", "cvc_format", "name_missing"}
 
 
 async def test_pages_that_do_not_exist(sqlite_url: str) -> None:

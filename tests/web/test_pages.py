@@ -12,7 +12,8 @@ from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
 from tolem.web.card_form import BUSY, UNREAD, WAIT
-from tolem.web.pages import SANDBOX_CARDS, Pages
+from tolem.web.pages import Pages
+from tolem.web.sandbox_cards import SANDBOX_CARDS
 from tolem.web.view import PageView
 
 TRANSLATOR = load_translator()
@@ -51,12 +52,16 @@ class Document(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.text = ""
+        self.by_id: dict[str, str] = {}
+        """The text of what has an id, up to the next such element."""
         self._open: list[str] = []
+        self._last_id = ""
         self.feed(body.decode())
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        self._last_id = dict(attrs).get("id") or self._last_id
         if tag not in VOID_ELEMENTS:
             self._open.append(tag)
 
@@ -66,6 +71,7 @@ class Document(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        self.by_id[self._last_id] = self.by_id.get(self._last_id, "") + data
 
     def find(self, tag: str, **wanted: str) -> dict[str, str]:
         found = [has for name, has in self.tags if name == tag and wanted.items() <= has.items()]
@@ -247,10 +253,19 @@ def test_result_leads_back_to_the_shop(state: PageState) -> None:
     assert link["rel"] == "noopener noreferrer"
     assert not document.has("meta", **{"http-equiv": "refresh"})
 
-    document = Document(SANDBOX.page(replace(view, auto_return=True)))
+    assert "data-away" not in document.find("main")
+
+    body = SANDBOX.page(replace(view, auto_return=True))
+    document = Document(body)
     refresh = document.find("meta", **{"http-equiv": "refresh"})
     assert refresh["content"] == "0;url=https://shop.example/back?a=1&b=2"
-    assert document.has("a", href="https://shop.example/back?a=1&b=2")
+    assert body.count(b'<noscript><meta http-equiv="refresh"') == 1  # the script does it better: only once
+    assert "data-away" in document.find("main")
+    assert document.find("a", id="return")["href"] == "https://shop.example/back?a=1&b=2"
+
+    later = Document(SANDBOX.page(replace(view, auto_return=True, is_recent=False)))
+    assert "data-away" in later.find("main")
+    assert not later.has("meta", **{"http-equiv": "refresh"})
 
     body = SANDBOX.page(replace(view, return_url="https://shop.example/?a='b\"", auto_return=True))
     refresh = Document(body).find("meta", **{"http-equiv": "refresh"})
@@ -263,6 +278,37 @@ def test_no_link_where_there_is_no_address_to_return_to(url: str) -> None:
     assert not document.has("a")
     assert not document.has("meta", **{"http-equiv": "refresh"})
     assert "return to the shop" in document.text
+
+
+def test_nobody_is_said_to_be_told_where_nobody_is() -> None:
+    assert "We are letting the shop know." in Document(SANDBOX.approved(TRIED)).text
+    untold = Document(SANDBOX.approved(replace(TRIED, is_shop_told=False))).text
+    assert "letting" not in untold
+    assert "You can return to the shop now." in untold
+    verified = replace(TRIED, amount=0, is_verification=True)
+    assert "letting" not in Document(SANDBOX.approved(verified)).text
+
+
+@pytest.mark.parametrize("language", TRANSLATOR.languages)
+def test_what_is_wrong_is_not_what_the_hint_says_already(language: str) -> None:
+    form = Document(SANDBOX.form(replace(VIEW, language=language)))
+    for field in CardField:
+        has = form.find("input", id=field.value)
+        hints = [
+            form.by_id.get(f"{field.value}-hint", "\n").strip().partition("\n")[0],
+            *(has[name] for name in has if name.startswith("data-hint")),
+        ]
+        problems = [problem for problem in CardProblem if f"data-{problem}" in has]
+        assert problems
+        for problem in problems:
+            told = list_triples(has[f"data-{problem}"])
+            assert not any(told & list_triples(hint) for hint in hints), (problem, hints)
+
+
+def list_triples(text: str) -> set[tuple[str, ...]]:
+    """Every three words that stand side by side."""
+    words = re.findall(r"\w+", text.casefold())
+    return set(zip(words, words[1:], words[2:], strict=False))
 
 
 def test_checking_updates_itself_with_and_without_script() -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from tolem.domain.authentication import Authentication, Browser, Challenge, ChallengeWindow, DeviceStep
-from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.card import Card, CardField, CardProblem, TypedCard
 from tolem.domain.payment import OperationKind
 
 
@@ -91,9 +91,9 @@ class AnswerGarbled(Exception):
 class Acquirer(Protocol):
     """A bank that takes card payments."""
 
-    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
-        """Whether this acquirer can take the card at all: its expiry, and in a sandbox its table. Asked before anything
-        is stored; None: it can."""
+    def check(self, card: TypedCard, today: date) -> dict[CardField, CardProblem]:
+        """Why this acquirer can't take the card: its expiry, and in a sandbox its table. Asked before anything is
+        stored; judges only what could be read. Empty: it can."""
         ...
 
     async def send(self, request: AcquirerRequest) -> AcquirerAnswer:
@@ -160,6 +160,7 @@ class Authenticator(Protocol):
         ...
 
 
-def check_expiry(card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+def check_expiry(card: TypedCard, today: date) -> dict[CardField, CardProblem]:
     """What any acquirer says of an expired card."""
-    return (CardField.EXPIRY, CardProblem.EXPIRY_PAST) if card.expiry.is_past(today) else None
+    is_past = card.expiry is not None and card.expiry.is_past(today)
+    return {CardField.EXPIRY: CardProblem.EXPIRY_PAST} if is_past else {}

@@ -23,7 +23,7 @@ from tolem.acquirers.messages import (
     parse_answer,
     parse_statement,
 )
-from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.card import CardField, CardProblem, TypedCard
 
 KEEPALIVE_SECONDS = 4.0
 """Idle connections are closed before the other side does it (common servers: 5 s): an exchange on a connection that is
@@ -33,7 +33,7 @@ CONNECTIONS_MAX = 256
 PAGES_MAX = 100_000
 """Pages of one statement; an acquirer that goes on and on is broken."""
 
-CardCheck = Callable[[Card, date], tuple[CardField, CardProblem] | None]
+CardCheck = Callable[[TypedCard, date], dict[CardField, CardProblem]]
 
 
 class HttpAcquirer:
@@ -58,8 +58,8 @@ class HttpAcquirer:
             headers=headers,
         )
 
-    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
-        """Whether this acquirer takes the card; asks nobody."""
+    def check(self, card: TypedCard, today: date) -> dict[CardField, CardProblem]:
+        """Why this acquirer does not take the card; asks nobody."""
         return self._check(card, today)
 
     async def send(self, request: AcquirerRequest) -> AcquirerAnswer:

@@ -6,7 +6,7 @@ Called by the checkout flow; connectors are the only ones that reveal.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from enum import StrEnum
 from typing import NoReturn
@@ -138,7 +138,15 @@ class Expiry(msgspec.Struct, frozen=True, order=True):
         return f"{self.month:02d}/{self.year % 100:02d}"
 
 
-class Card(msgspec.Struct, frozen=True):
+class TypedCard(msgspec.Struct, frozen=True):
+    """What could be read of what a payer typed; None: a field that has to be mended. Lives in memory only."""
+
+    pan: Pan | None
+    expiry: Expiry | None
+    cvc: Cvc | None
+
+
+class Card(TypedCard, frozen=True):
     """What a payer typed, checked for form. Lives in memory only."""
 
     pan: Pan
@@ -218,10 +226,14 @@ def find_brand_rule(digits: str) -> BrandRule | None:
     return None
 
 
-def parse_card(number: str, expiry: str, cvc: str, holder: str) -> Card:
+CardCheck = Callable[[TypedCard], Mapping[CardField, CardProblem]]
+
+
+def parse_card(number: str, expiry: str, cvc: str, holder: str, *, check: CardCheck = lambda card: {}) -> Card:
     """The four fields as typed → a Card. Raises InvalidCard with every problem at once.
 
-    Whether the card has expired or is welcome is the acquirer's question (`Acquirer.check`), not one of form.
+    Whether the card has expired or is welcome is no question of form: `check` says it (`Acquirer.check`), of the fields
+    that could be read.
     """
     problems: dict[CardField, CardProblem] = {}
     digits = _BETWEEN_DIGITS.sub("", number)
@@ -238,6 +250,9 @@ def parse_card(number: str, expiry: str, cvc: str, holder: str) -> Card:
     name = " ".join(holder.split())
     if problem := _name_problem(name):
         problems[CardField.NAME] = problem
+    pan = None if CardField.NUMBER in problems else Pan(digits)
+    read = TypedCard(pan, parsed_expiry, None if CardField.CVC in problems else Cvc(code))
+    problems |= check(read)
     if problems or parsed_expiry is None:
         raise InvalidCard(problems)
     return Card(Pan(digits), parsed_expiry, Cvc(code), name)

@@ -217,15 +217,12 @@ class Checkout:
         terms = self._terms.pop(page_hash, None)
         if terms is None:
             return None
-        now = self._clock.now()
         terminal = await self._directory.get_terminal(terms.terminal_id)
         ids = self._ids
         if choice == TYPED:
-            card, saving = parse_card(*(typed.get(field, "") for field in CardField)), None
+            card, saving = self._read_card(typed), None
         else:
             card, saving = await self._card_of_choice(page_hash, choice, typed, terminal)
-        if problem := self._acquirer.check(card, now.date()):
-            raise InvalidCard(dict((problem,)))
         card_id = choice.card_id or ids.card()
         entry = Entry(page_hash, card, browser.ip, ids.new(), card_id, ids.stan(), saving)
         sale = Sale(terminal, terms.amount, terms.currency, terms.language)
@@ -294,9 +291,17 @@ class Checkout:
             raise LookupError("a page that was shown is not stored")
         order = found.history.order
         if choice.card_id is not None:
-            return await self._cards.open(choice.card_id, typed.get(CardField.CVC, ""), order, terminal), None
-        card = parse_card(*(typed.get(field, "") for field in CardField))
+            card = await self._cards.open(choice.card_id, typed.get(CardField.CVC, ""), order, terminal)
+            if problems := self._acquirer.check(card, self._clock.now().date()):
+                raise InvalidCard(problems)
+            return card, None
+        card = self._read_card(typed)
         return card, await self._cards.begin(card, order, terminal)
+
+    def _read_card(self, typed: Mapping[CardField, str]) -> Card:
+        today = self._clock.now().date()
+        fields = (typed.get(field, "") for field in CardField)
+        return parse_card(*fields, check=lambda card: self._acquirer.check(card, today))
 
     async def _open_page(self, wish: PayObject, token_hash: bytes, language: str, frame_origin: str | None) -> str:
         for flag, service in FLAGS_NOT_SPOKEN.items():

@@ -56,14 +56,14 @@ PROBLEM_TEXTS = {
     CardProblem.NUMBER_GONE: mark("This saved card cannot be used any more: choose another one, or type a card"),
     CardProblem.NUMBER_NOT_SANDBOX: mark("This is a sandbox: only its test cards work, never a real one"),
     CardProblem.EXPIRY_MISSING: mark("Enter the expiry date"),
-    CardProblem.EXPIRY_FORMAT: mark("Enter month and year as on the card, for example 09/28"),
+    CardProblem.EXPIRY_FORMAT: mark("This is no expiry date: type it like 09/28"),
     CardProblem.EXPIRY_PAST: mark("This card has expired"),
     CardProblem.CVC_MISSING: mark("Enter the security code"),
-    CardProblem.CVC_FORMAT: mark("The security code is 3 or 4 digits"),
-    CardProblem.CVC_LENGTH_3: mark("The security code of this card has 3 digits"),
-    CardProblem.CVC_LENGTH_4: mark("The security code of this card has 4 digits"),
+    CardProblem.CVC_FORMAT: mark("This does not look like a security code"),
+    CardProblem.CVC_LENGTH_3: mark("The security code is one digit too long"),
+    CardProblem.CVC_LENGTH_4: mark("The security code is one digit too short"),
     CardProblem.NAME_MISSING: mark("Enter the name on the card"),
-    CardProblem.NAME_FORMAT: mark("Enter the name in Latin letters, as on the card"),
+    CardProblem.NAME_FORMAT: mark("Use only the letters A to Z, spaces and hyphens in the name"),
 }
 
 

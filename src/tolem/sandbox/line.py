@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from tolem.acquirers.base import AcquirerAnswer, AcquirerRequest, AnswerGarbled, StatementLine
-from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.card import CardField, CardProblem, TypedCard
 from tolem.domain.payment import OperationKind
 from tolem.sandbox.cards import find_card
 from tolem.sandbox.simulator import FRACTION_LOST, Simulator, fraction
@@ -73,7 +73,7 @@ class Line:
         """The acquirer at the other end."""
         return self._simulator
 
-    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+    def check(self, card: TypedCard, today: date) -> dict[CardField, CardProblem]:
         """What the simulator says of a card."""
         return self._simulator.check(card, today)
 

@@ -14,10 +14,10 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from tolem.acquirers.base import AcquirerAnswer, AcquirerRequest, StatementLine, Verdict, check_expiry
-from tolem.domain.card import Card, CardField, CardProblem
+from tolem.domain.card import CardField, CardProblem, TypedCard
 from tolem.domain.money import EXPONENTS
 from tolem.domain.payment import OperationKind
-from tolem.sandbox.cards import DOUBTS, SandboxCard, find_card
+from tolem.sandbox.cards import DOUBTS, PUBLISHED, SandboxCard, find_card
 from tolem.sandbox.ledger import Cursor, LedgerEntry, read_page
 from tolem.storage.store import Decision, Key, Store
 
@@ -52,7 +52,7 @@ class Simulator:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def check(self, card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+    def check(self, card: TypedCard, today: date) -> dict[CardField, CardProblem]:
         """See check_card."""
         return check_card(card, today)
 
@@ -106,14 +106,17 @@ class Simulator:
         return _answer(request.key, entry, HELD_FOR_EVER if entry.reason_code == HELD_FOR_EVER else 0)
 
 
-def check_card(card: Card, today: date) -> tuple[CardField, CardProblem] | None:
+def check_card(card: TypedCard, today: date) -> dict[CardField, CardProblem]:
     """Only cards of the table; not expired, but for the pairs that the bank's documentation prints."""
-    known = find_card(card.pan)
-    if known is None:
-        return CardField.NUMBER, CardProblem.NUMBER_NOT_SANDBOX
-    if (card.expiry, card.cvc.reveal()) in known.printed:
-        return None
-    return check_expiry(card, today)
+    known = find_card(card.pan) if card.pan else None
+    strange = {CardField.NUMBER: CardProblem.NUMBER_NOT_SANDBOX} if card.pan and not known else {}
+    # Of what can't be read yet it is assumed that it will be what is printed.
+    cards = PUBLISHED if card.pan is None else (known,) if known else ()
+    code = card.cvc.reveal() if card.cvc else None
+    pairs = (pair for each in cards for pair in each.printed)
+    if any(card.expiry == expiry and code in (None, printed) for expiry, printed in pairs):
+        return strange
+    return strange | check_expiry(card, today)
 
 
 def approval_code(key: UUID) -> str:

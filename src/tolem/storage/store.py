@@ -33,6 +33,8 @@ RETRY_SECONDS = 0.02
 """Pause before the second retry, twice that before the third; the first is at once."""
 CONNECT_SECONDS_MAX = 5.0
 """How long a batch waits for a database that is away, before its callers are told."""
+AWAY_SECONDS_MAX = 1.0
+"""The same for every batch after one that waited in vain, until the database is back: nobody waits twice."""
 
 
 class _Change(NamedTuple):
@@ -84,6 +86,8 @@ class Store:
         self._waiting: deque[_Change | _Sweep] = deque()
         self._wake = asyncio.Event()
         self._closing = False
+        self._is_away = False
+        """The last batch waited for the database in vain."""
         self._task: asyncio.Task[None] | None = None
         self._wanted: list[_Search] = []
         self._reading: asyncio.Task[None] | None = None
@@ -145,6 +149,10 @@ class Store:
 
         (rows,) = await self._engine.read(work)
         return [decode(row) for row in rows]
+
+    async def probe(self) -> None:
+        """Waits until the writer could write now. Raises Unavailable while another process keeps it from writing."""
+        await self.change((), lambda: Decision(None))
 
     def listen(self, on_wake: Callable[[], None]) -> None:
         """Calls `on_wake` when a change that wakes (Decision.wakes) was committed, and when one may have been missed.
@@ -340,7 +348,13 @@ class Store:
         _deliver([_Outcome(job.future, [job.decode(row) for row in rows], outcome)])
 
     async def _begin(self) -> None:
-        await self._engine.begin(0.0 if self._closing else CONNECT_SECONDS_MAX)
+        patience = AWAY_SECONDS_MAX if self._is_away else CONNECT_SECONDS_MAX
+        try:
+            await self._engine.begin(0.0 if self._closing else patience)
+        except Unavailable:
+            self._is_away = True
+            raise
+        self._is_away = False
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:

@@ -35,6 +35,8 @@ PAYFORM_BODY_MAX = 64 * 1024
 """`params` has at most 16 KB; URL-encoding makes three of one, and the flags need a little."""
 CARD_BODY_MAX = 8 * 1024
 PAGE_PREFIX = "/pay/"
+RECENT_SECONDS = 60
+"""So long after its end a payment leads back to the shop by itself without a script: Back later stays on the page."""
 
 ANY_SITE = ("http:", "https:")
 """May show a page in a frame that holds nothing of an order and nothing to press."""
@@ -311,6 +313,8 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         return_url=return_url or frame_origin,
         frame_origin=frame_origin,
         auto_return=order.auto_return or order.has_left,
+        is_recent=(opened.now - order.updated_at).total_seconds() < RECENT_SECONDS,
+        is_shop_told=bool(order.post_link),
         is_verification=order.is_verification,
         is_slow=rounds.is_slow(opened.history, opened.now),
         page_path=PAGE_PREFIX + page_id,
@@ -358,7 +362,12 @@ def method_not_allowed(allowed: str) -> Response:
 
 def preferred_language(request: Request) -> str:
     """The browser's first language that the page may speak; for pages that belong to no order."""
-    for part in request.header(b"accept-language").lower().split(",")[:8]:
+    return first_language(request.header(b"accept-language"))
+
+
+def first_language(accepted: str) -> str:
+    """Of an Accept-Language header."""
+    for part in accepted.lower().split(",")[:8]:
         tag = part.partition(";")[0].strip()[:2]
         if tag in LANGUAGE_NAMES:
             return tag

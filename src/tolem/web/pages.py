@@ -9,7 +9,7 @@ whatever was typed; nothing is inline, so that the policy of headers.py holds; e
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem, luhn_digit
+from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_amount, format_instant
@@ -19,27 +19,10 @@ from tolem.web.appearance import colours_integrity, colours_path, logo_path
 from tolem.web.assets import template_names
 from tolem.web.card_choice import Picked
 from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
+from tolem.web.sandbox_cards import SANDBOX_CARDS
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape
 from tolem.web.view import PageView
 
-
-class SandboxCard(NamedTuple):
-    """A test card that the sandbox's form shows to developers."""
-
-    number: str
-    cvc: str
-    outcome: str
-    """Its msgid."""
-
-
-_FUNDS_CARD = "440043484000000"
-SANDBOX_CARDS = (
-    SandboxCard("4405639704015096", "321", mark("approved")),
-    SandboxCard("5522042705066736", "775", mark("approved")),
-    SandboxCard("377514500004820", "0198", mark("approved")),
-    SandboxCard("4003032704547597", "170", mark("declined: card locked")),
-    SandboxCard(_FUNDS_CARD + luhn_digit(_FUNDS_CARD), "123", mark("declined: no money")),
-)
 ACCEPTED_BRANDS = (Brand.VISA, Brand.MASTERCARD, Brand.AMEX, Brand.UNIONPAY, Brand.MIR)
 """Whose marks the form shows."""
 _REFUSAL_TEXTS = {
@@ -67,6 +50,8 @@ _FAULT_TEXT = mark(
     "Before you pay again, open this page anew or ask the shop whether the order is paid. Incident number: %(incident)s"
 )
 NOTHING_PICKED = Picked()
+_SHOP_IS_TOLD = mark("We are letting the shop know. You can return to it now.")
+_RETURN_NOW = mark("You can return to the shop now.")
 BUSY_SECONDS = 5
 """A page of the busy gateway opens anew by itself after this."""
 _RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
@@ -187,6 +172,10 @@ class Pages:
         """A card form that another site posted."""
         return self.invalid(language, Refusal.FOREIGN_ORIGIN)
 
+    def notice(self, language: str, title: str, text: str) -> bytes:
+        """A page that only says something; `title` and `text` are msgids."""
+        return self._message(language, title, text)
+
     def busy(self, language: str, page_path: str = "") -> bytes:
         """The gateway takes no more for a moment, or is being restarted. With a page's path it opens that by itself."""
         text = _BUSY_PAGE_TEXT if page_path else _BUSY_TEXT
@@ -248,15 +237,21 @@ class Pages:
         reason = ""
         if state is PageState.FAILED:
             reason = self._translator.text(language, find_reason_text(view.reason_code))
+        elif state is PageState.APPROVED and not view.is_verification:
+            reason = self._translator.text(language, _SHOP_IS_TOLD if view.is_shop_told else _RETURN_NOW)
         values["reason"] = escape(reason)
         url = link_address(view.return_url)
         values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
-        # Browsers read a quotation mark in a refresh as the end of its address.
-        unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
+        values["away"] = NOTHING
         if view.frame_origin:
             values |= self._frame_values(language, view.frame_origin, is_over=view.auto_return)
         elif url and view.auto_return:
-            values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
+            values["away"] = Html(" data-away")
+            if view.is_recent:
+                # Browsers read a quotation mark in a refresh as the end of its address.
+                unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
+                refresh = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
+                values["refresh"] = Html(f"<noscript>{refresh}</noscript>")
         is_special = view.reason_code == CANCELLED_CODE if state is PageState.FAILED else view.is_verification
         return texts.results[state, is_special].fill_page(values)
 

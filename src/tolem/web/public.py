@@ -21,7 +21,9 @@ from tolem.flows.directory import Directory
 from tolem.telemetry import faults_total, log, render_metrics
 from tolem.web.app import new_incident, render_fault
 from tolem.web.appearance import COLOURS_PREFIX, LOGO_PREFIX, render_colours
-from tolem.web.assets import read_lean, static_files
+from tolem.web.assets import STATIC, read_lean, static_files
+from tolem.web.checkout import first_language
+from tolem.web.headers import security_headers
 
 LIBRARY = "payment-api.js"
 LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
@@ -40,17 +42,30 @@ class Readiness(msgspec.Struct, frozen=True):
 
 def build_public(
     readiness: Callable[[], Awaitable[Readiness]],
+    home: Callable[[str], bytes],
     directory: Directory,
     password: str,
     routes: Sequence[Route] = (),
     guarded: Sequence[Route] = (),
     public_url: str = "",
 ) -> Starlette:
-    """The Starlette application behind the hot paths. `routes`: the merchant API's; `guarded`: the sandbox's own, empty
-    in production. They and /metrics ask for `password`; a sandbox without one answers them only under this machine's
-    own names and that of `public_url`."""
+    """The Starlette application behind the hot paths. `home`: the browser's language → the page at `/`; `routes`: the
+    merchant API's; `guarded`: the sandbox's own, empty in production. They and /metrics ask for `password`; a sandbox
+    without one answers them only under this machine's own names and that of `public_url`."""
     library = _Library(read_lean(LIBRARY))
     statics = static_files()
+    icon = (STATIC / "favicon.ico").read_bytes()
+
+    async def serve_home(request: Request) -> Response:
+        if "text/html" not in request.headers.get("accept", ""):
+            return _not_found(request)
+        response = Response(home(first_language(request.headers.get("accept-language", ""))))
+        response.raw_headers = [(b"content-type", b"text/html; charset=utf-8"), *security_headers()]
+        return response
+
+    async def serve_icon(request: Request) -> Response:
+        headers = {"cache-control": "public, max-age=86400", "x-content-type-options": "nosniff"}
+        return Response(icon, headers=headers, media_type="image/x-icon")
 
     async def serve_library(request: Request) -> Response:
         return library.answer(request)
@@ -98,6 +113,8 @@ def build_public(
     return Starlette(
         routes=[
             *routes,
+            Route("/", serve_home),
+            Route("/favicon.ico", serve_icon),
             *(Route(path, serve_library) for path in LIBRARY_PATHS),
             Route("/static/{name}", serve_static),
             Route(LOGO_PREFIX + "{name}", serve_logo),
