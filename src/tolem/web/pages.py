@@ -49,9 +49,9 @@ _FAULT_TITLE = mark("Something went wrong on our side")
 _FAULT_TEXT = mark(
     "Before you pay again, open this page anew or ask the shop whether the order is paid. Incident number: %(incident)s"
 )
-NOTHING_PICKED = Picked()
 _SHOP_IS_TOLD = mark("We are letting the shop know. You can return to it now.")
 _RETURN_NOW = mark("You can return to the shop now.")
+NOTHING_PICKED = Picked()
 BUSY_SECONDS = 5
 """A page of the busy gateway opens anew by itself after this."""
 _RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
