@@ -66,8 +66,8 @@ LOGO = parse_logo((Path(__file__).resolve().parent.parent / "docs" / "images" / 
 BRANDED = {"logo": LOGO.name, "colour": "#7a1f3d", "text_colour": "#ffffff"}
 TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", at=NOON)
 CARDS = (
-    CardOffer(str(UUID(int=3)), "Visa •••• 5096", "12/30", 3),
-    CardOffer(str(UUID(int=4)), "American Express •••• 4820", "01/28", 4),
+    CardOffer(str(UUID(int=3)), "Visa ••••\u00a05096", "12/30", 3),
+    CardOffer(str(UUID(int=4)), "American Express ••••\u00a04820", "01/28", 4),
 )
 PENDING = PendingAuthentication(
     payment_id=UUID(int=1),

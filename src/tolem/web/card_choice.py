@@ -66,7 +66,7 @@ def offer_cards(cards: Sequence[SavedCard]) -> tuple[CardOffer, ...]:
     return tuple(
         CardOffer(
             id=str(card.id),
-            name=f"{BRAND_NAMES[card.brand]} •••• {card.masked_pan[-4:]}",
+            name=f"{BRAND_NAMES[card.brand]} ••••\u00a0{card.masked_pan[-4:]}",
             expiry=str(card.expiry),
             cvc_length=lengths[card.brand],
         )

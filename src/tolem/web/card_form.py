@@ -72,8 +72,8 @@ def format_deadline(view: PageView, translator: Translator, language: str) -> st
 class _Texts(NamedTuple):
     """Everything of one language that is rendered when the process starts."""
 
-    form: Mapping[bool, Shell]
-    """By whether it is a verification."""
+    form: Mapping[tuple[bool, bool], Shell]
+    """By whether it is a verification, and whether cards are saved or to be saved: each gap costs bytes on the wire."""
     declined: Shell
     notice: Shell
     summary: Shell
@@ -119,7 +119,8 @@ class CardForms:
             texts.choices.ask(view, picked) + self._notices(view, language, problems, notice, picked)
         )
         values |= texts.choices.fill(view, picked)
-        return texts.form[view.is_verification].fill_page(values)
+        has_choices = bool(view.cards) or view.offers_saving
+        return texts.form[view.is_verification, has_choices].fill_page(values)
 
     def _notices(
         self,
@@ -175,7 +176,13 @@ class CardForms:
 def _render_texts(press: Press, translator: Translator, language: str) -> _Texts:
     error = press.shell("error.html", language)
     return _Texts(
-        form={kind: press.shell("form.html", language, verification=kind) for kind in (False, True)},
+        form={
+            (is_verification, has_choices): press.shell(
+                "form.html", language, verification=is_verification, choices=has_choices
+            )
+            for is_verification in (False, True)
+            for has_choices in (False, True)
+        },
         declined=press.shell("declined.html", language),
         notice=press.shell("notice.html", language),
         summary=press.shell("summary.html", language),

@@ -17,7 +17,7 @@ class CardOffer(msgspec.Struct, frozen=True):
 
     id: str
     name: str
-    """`Visa •••• 0128`."""
+    """`Visa •••• 0128`, the digits bound to their dots."""
     expiry: str
     """`12/30`."""
     cvc_length: int

@@ -25,8 +25,8 @@
     document.querySelectorAll(".fill, .tools").forEach((each) => (each.hidden = false));
     if (!navigator.clipboard) document.querySelectorAll("[data-do=copy]").forEach((each) => each.remove());
     if (!card()) return;
-    const choices = [...document.querySelectorAll("[name=saved-card]")];
-    if (choices[0] && !choices.some((each) => each.checked)) choices[0].checked = true;
+    const first = document.querySelector("[name=saved-card]");
+    if (first && !document.querySelector("[name=saved-card]:checked")) first.checked = true;
     recognize();
     countdown();
   }
