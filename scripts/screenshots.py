@@ -35,14 +35,18 @@ from tolem.sandbox.acs_book import AcsEntry
 from tolem.web.appearance import COLOURS_PREFIX, logo_path, render_colours
 from tolem.web.assets import STATIC as STATIC_FOLDER
 from tolem.web.assets import static_files
+from tolem.web.card_choice import Picked
 from tolem.web.card_form import BUSY, RETYPE
 from tolem.web.challenge_pages import ChallengePages
 from tolem.web.headers import SELF, security_headers
+from tolem.web.home import production_home, sandbox_home
 from tolem.web.pages import Pages
-from tolem.web.view import PageView
+from tolem.web.view import CardOffer, PageView
 
 ACS = HERE / "static"
 OUTPUT = Path(__file__).resolve().parent.parent / "test-output" / "screenshots"
+AMOUNT_MAX = 999_999_999_999
+"""The largest that a token may ask for."""
 WIDTHS = {"phone": 360, "desktop": 1280}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 NOON = datetime(2026, 11, 24, 7, 5, tzinfo=UTC)
@@ -64,6 +68,10 @@ VIEW = PageView(
 LOGO = parse_logo((Path(__file__).resolve().parent.parent / "docs" / "images" / "logo-sample.png").read_bytes())
 BRANDED = {"logo": LOGO.name, "colour": "#7a1f3d", "text_colour": "#ffffff"}
 TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="632807123456", at=NOON)
+CARDS = (
+    CardOffer(str(UUID(int=3)), "Visa ••••\u00a05096", "12/30", 3),
+    CardOffer(str(UUID(int=4)), "American Express ••••\u00a04820", "01/28", 4),
+)
 PENDING = PendingAuthentication(
     payment_id=UUID(int=1),
     order_id=UUID(int=2),
@@ -110,8 +118,14 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "form-retype", pages.form(view, typed={CardField.EXPIRY: "01/28", CardField.NAME: "AIGERIM"}, notice=RETYPE)
     yield "form-hurry", pages.form(replace(view, now=NOON - timedelta(seconds=100)))
     yield "form-lost", pages.form(view)
+    yield "form-long", pages.form(replace(view, amount=AMOUNT_MAX, description="Қ" * 126))
     yield "form-branded", pages.form(replace(view, **BRANDED))
     yield "form-verification", pages.form(replace(view, amount=0, is_verification=True))
+    yield "form-save", pages.form(replace(view, offers_saving=True))
+    saved = replace(view, offers_saving=True, cards=CARDS)
+    yield "form-saved", pages.form(saved)
+    yield "form-saved-other", pages.form(saved, picked=Picked("new", saves=True))
+    yield "form-saved-remove", pages.form(saved, picked=Picked(asked=CARDS[1].id))
     yield "declined", pages.form(declined)
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
     yield "checking-slow", pages.checking(replace(tried, state=PageState.CHECKING, at=None, is_slow=True))
@@ -122,6 +136,7 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
     yield "approved-branded", pages.approved(replace(tried, approval_code="421907", **BRANDED))
     yield "verified", pages.approved(replace(tried, amount=0, is_verification=True, approval_code="421907"))
+    yield "approved-long", pages.approved(replace(tried, amount=AMOUNT_MAX, is_shop_told=False))
     yield "paid", pages.paid(replace(tried, approval_code="421907"))
     yield "failed", pages.failed(replace(tried, reason_code=466))
     yield "cancelled", pages.failed(replace(view, reason_code=476, at=NOON))
@@ -133,6 +148,7 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
     yield OPENING, b""
     yield WIDGET, pages.form(replace(view, frame_origin="http://127.0.0.1"))
+    yield "home", sandbox_home(load_translator())("") if language == "en" else production_home(pages)(language)
 
 
 # A shop's page, which has the sample in its frame; an empty one stays on its way.
@@ -156,14 +172,14 @@ LOSE = """() => {
 
 class _Handler(BaseHTTPRequestHandler):
     samples: dict[str, bytes]
-    bank: Response
+    banks: dict[str, Response]
     files = static_files()
 
     def do_POST(self) -> None:
         """What stands in a frame: the page of the bank, its look at the browser, which does not end here, or ours."""
         name = self.path.strip("/")
         if not self._is_widget(name):
-            self._answer(HTML, bytes(self.bank.body))
+            self._answer(HTML, bytes(self.banks[self._referer()[-2:]].body))
         elif body := self.samples[f"/{name}"]:
             self._answer([*HTML, *security_headers(frame_ancestors=(SELF,))], body)
         else:
@@ -184,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer([(b"content-type", STATIC[self.path].encode())], (ACS / self.path[1:]).read_bytes())
         elif self.path.endswith("/state"):
             # Nothing new: every page stays as it is.
-            sample = self.samples[urlsplit(self.headers["referer"]).path]
+            sample = self.samples[self._referer()]
             (version,) = re.findall(rb'data-version="([^"]+)"', sample)
             self._answer([(b"content-type", b"application/json")], b'{"version":"%s"}' % version)
         elif self.path == logo_path(LOGO.name):
@@ -193,6 +209,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer([(b"content-type", b"text/css")], style)
         else:
             self.send_error(404)
+
+    def _referer(self) -> str:
+        return urlsplit(self.headers["referer"]).path
 
     def _is_widget(self, name: str) -> bool:
         return name.startswith((OPENING, WIDGET)) and f"/{name}" in self.samples
@@ -220,9 +239,14 @@ def serve_samples(begin: str = "", languages: tuple[str, ...] = ()) -> Iterator[
         for name, body in build_samples(pages, challenges, language)
         if name.startswith(begin)
     }
+    bank = AcsPages(translator)
+    asked = {
+        language: bank.ask(replace(CHALLENGE, language=language), {}, is_wrong=False)
+        for language in translator.languages
+    }
 
     class Handler(_Handler):
-        bank = AcsPages(translator).ask(CHALLENGE, {}, is_wrong=False)
+        banks = asked
         samples = built
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

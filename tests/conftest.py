@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.postgres import PostgresServer, start_postgres
+
+# How long an example takes, and how quickly they are made, tells of the machine's other work.
+settings.register_profile("busy-machine", deadline=None, suppress_health_check=(HealthCheck.too_slow,))
+settings.load_profile("busy-machine")
 
 
 @pytest.fixture(scope="session")

@@ -61,7 +61,7 @@ async def test_a_loop_that_fails_pauses_longer_and_longer(monkeypatch: pytest.Mo
 async def test_a_backlog_is_worked_off_without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "STEP_SECONDS", 3600)
     holds, others = Steps(*[1] * 20), Steps()
-    parts: Any = (others, others, others, holds, others)
+    parts: Any = (others, others, others, holds, others, others)
     loops = Worker(*parts)
     loops.start()
 

@@ -105,7 +105,7 @@ class Payer:
 
     async def press_pay(self) -> None:
         """Sends the form; returns when the browser has the next page, or the form says what is wrong."""
-        await self.page.locator("form[data-guard] button").click()
+        await self.page.locator("form[data-guard] .primary").click()
         await expect(self.page.locator("#card [aria-disabled]")).to_have_count(0, timeout=SENDING_SECONDS_MAX * 1000)
 
     async def send_and_stay(self) -> None:

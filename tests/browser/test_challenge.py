@@ -389,6 +389,33 @@ async def test_the_banks_page_speaks_the_pages_language(
     await expect(bank(payer).locator("h1")).to_have_text(bank_words)
 
 
+async def test_another_language_in_the_middle_of_the_challenge(payer: Payer) -> None:
+    """The page's words change, the bank goes on where it was."""
+    await start(payer)
+    await type_code(bank(payer), "000000")
+    await expect(bank(payer).get_by_role("alert")).to_contain_text("2 attempts left")
+    for language, words in (("Қазақша", "Банкіңіз растауды сұрайды"), ("Русский", "Ваш банк просит подтверждения")):
+        await payer.page.get_by_role("button", name=language).click()
+        await expect(payer.page.locator("h1")).to_have_text(words)
+        await payer.sees("challenge")
+        await expect(bank(payer).locator("main")).to_have_attribute("data-acs", "challenge")
+    await payer.sees_truth(WAITING)
+    await type_code(bank(payer))
+    await payer.sees("approved")
+    await expect(payer.page.locator("html")).to_have_attribute("lang", "ru")
+    await payer.sees_truth(PAID_ONCE)
+
+
+async def test_another_language_while_the_banks_app_is_asked(payer: Payer) -> None:
+    await payer.buy()
+    await payer.pay(build_number(0, "7"))
+    await payer.sees("challenge")
+    await payer.page.get_by_role("button", name="Русский").click()
+    await expect(payer.page.locator("h1")).to_have_text("Подтвердите в приложении банка")
+    await payer.sees("approved")
+    await payer.sees_truth(PAID_ONCE)
+
+
 async def test_the_policy_names_the_bank_while_it_is_there_and_no_longer(payer: Payer) -> None:
     policies: list[tuple[str, str]] = []
 

@@ -3,11 +3,14 @@
 import asyncio
 from typing import Any, Literal
 
+import pytest
+from msgspec.structs import replace
 from playwright.async_api import Page
 
 from tests.browser.conftest import MakePayer, TakeScreenshot
 from tests.browser.demo import DECLINED_CARD, SLOW_CARD
 from tests.browser.payer import Payer
+from tests.browser.test_page_script import ADDRESS, APPROVED, VIEW, Gateway
 
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 800}
@@ -16,6 +19,13 @@ EYES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": PHONE, "locale": "ru-RU", "has_touch": True},
 }
 SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
+AMOUNT_MAX = 999_999_999_999
+"""Minor units; no token asks for more."""
+COUNT_LINES = """each => {
+    const text = document.createRange();
+    text.selectNodeContents(each);
+    return new Set([...text.getClientRects()].map((box) => box.top)).size;
+}"""
 TARGET_PIXELS_MIN = 24
 """WCAG 2.2, 2.5.8: what a finger must hit."""
 
@@ -78,6 +88,19 @@ async def see_every_state(payer: Payer, take_screenshot: TakeScreenshot, eyes: s
     await payer.sees("invalid")
     await look(payer, "page-invalid")
     payer.witness.forgive("404")
+
+
+@pytest.mark.parametrize("width", (320, 360, 640, 900, 1280))
+async def test_the_largest_amount_stays_on_one_line(page: Page, width: int) -> None:
+    await page.set_viewport_size({"width": width, "height": 800})
+    gateway = Gateway()
+    await page.route("**/*", gateway.handle)
+    for view in (VIEW, APPROVED, replace(VIEW, frame_origin="https://shop.example")):
+        for currency in ("KZT", "KWD"):
+            gateway.view = replace(view, amount=AMOUNT_MAX, currency=currency)
+            await page.goto(ADDRESS)
+            assert await page.locator("h1 .amount, p.amount").evaluate(COUNT_LINES) == 1, currency
+            await fits(page)
 
 
 async def fits(page: Page) -> None:

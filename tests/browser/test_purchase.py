@@ -255,6 +255,34 @@ async def test_returns_without_a_click(payer: Payer) -> None:
     await payer.sees_truth(PAID_ONCE)
 
 
+async def test_back_after_leaving_stays_on_the_page(payer: Payer) -> None:
+    """Somebody who goes back wants to see the page, and is not sent away again."""
+    await payer.buy()
+    await payer.leave()
+    await payer.sees_order("declined")
+    await payer.page.go_back()
+    await payer.sees("failed")
+    await payer.page.reload()
+    await payer.page.wait_for_load_state("networkidle")
+    await payer.sees("failed")
+
+
+async def test_back_without_javascript_does_not_lead_away_for_ever(payer: Payer, make_payer: MakePayer) -> None:
+    await payer.order()
+    await pay_with(payer, autoBackLink=True)
+    await payer.sees("form")
+    plain = await make_payer(java_script_enabled=False)
+    plain.invoice_id = payer.invoice_id
+    await plain.page.goto(payer.page.url)
+    await plain.pay()
+    await plain.sees_order("paid")
+    await asyncio.to_thread(payer.demo.move_clock, 61)
+    await plain.page.goto(payer.page.url)
+    await plain.sees("approved")
+    await plain.page.wait_for_load_state("networkidle")
+    await plain.sees("approved")
+
+
 async def test_link_that_is_no_address_is_refused(payer: Payer) -> None:
     await payer.order()
     await pay_with(payer, backLink="javascript:document.title='taken'")

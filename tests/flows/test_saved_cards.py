@@ -6,18 +6,32 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from tests.customer import ACCOUNT, Customer
 from tests.flows.test_payment import history_of, sandbox_card
-from tests.gateway import APPROVED_CARD, LOCKED_CARD, eventually, running_gateway, running_shop
+from tests.gateway import (
+    APPROVED_CARD,
+    LOCKED_CARD,
+    ORIGIN,
+    build_config,
+    eventually,
+    running_gateway,
+    running_shop,
+)
 from tests.issuer import CHALLENGED_CARD, CODE, Issuer
 from tests.merchant_api import assert_error, service, stranger
-from tolem.bootstrap import Gateway
+from tolem.bootstrap import Gateway, open_gateway
 from tolem.clock import SystemClock
+from tolem.config import InvalidConfig
+from tolem.domain.key import ServerKey, render_server_key
 from tolem.domain.saved_card import CardConsent, SavedCard
+from tolem.flows.card_keys import CardKeeper
 from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.storage import keys, saved_cards
+from tolem.storage.sealing import CannotOpen, Sealer, load_sealer
 from tolem.storage.store import Store
+from tolem.storage.vault import Vault
 
 
 class MovedClock(SystemClock):
@@ -350,3 +364,104 @@ async def test_an_attempt_that_outlives_the_record_of_its_card_saves_it_all_the_
         await issuer.finish(page, CODE)
         (card,) = await cards_of(gateway)
         assert card.id == await customer.card_of("100000001")
+
+
+# Server keys ----------------------------------------------------------------------------------------------------------
+
+OLD_KEY, NEW_KEY = ServerKey(b"o" * 32), ServerKey(b"n" * 32)
+
+
+async def test_server_keys_are_replaced_under_saved_cards(database_url: str) -> None:
+    old, new = render_server_key(OLD_KEY), render_server_key(NEW_KEY)
+    async with running_gateway(database_url, server_key=old) as gateway:
+        card_id = await Customer(gateway.app).save("100000001")
+    with pytest.raises(InvalidConfig, match=f"saved cards are sealed .* {OLD_KEY.id}: add it to server_key"):
+        await open_gateway(build_config(database_url, server_key=new))
+    async with running_gateway(database_url, server_key=f"{new} {old}") as gateway:
+        customer = Customer(gateway.app)
+        path = await customer.begin("100000002")
+        assert (await customer.choose(path, card_id)).state == "approved"
+        issuer, waiting = Issuer(customer), await customer.begin("100000003")
+        page = await issuer.start(waiting, save_card="yes")
+        keeper = CardKeeper(gateway.store, Sealer((OLD_KEY, NEW_KEY)))
+        assert await keeper.reseal() == 1  # the consent, which the new key sealed
+        keeper = CardKeeper(gateway.store, Sealer((NEW_KEY, OLD_KEY)))
+        assert await keeper.count_by_server_key() == {OLD_KEY.id: 3}  # a card, a consent, the key of fingerprints
+        assert await keeper.reseal() == 3
+        assert await keeper.reseal() == 0
+        assert await keeper.count_by_server_key() == {NEW_KEY.id: 3}
+        await issuer.finish(page, CODE)
+        await gateway.secrets.reseal()
+    async with running_gateway(database_url, server_key=new) as gateway:
+        customer = Customer(gateway.app)
+        path = await customer.begin("100000004")
+        assert (await customer.choose(path, card_id)).state == "approved"
+        assert await customer.save("100000005") == card_id  # fingerprints have not changed
+        assert len(await cards_of(gateway)) == 2
+
+
+async def test_what_was_removed_while_keys_are_replaced_does_not_come_back(
+    customer: Customer, gateway: Gateway
+) -> None:
+    card_id = await customer.save("100000001")
+    (read_before,) = await cards_of(gateway)
+    await (await service(gateway.app)).post(f"/card/deactivate/{card_id}")
+    assert not await saved_cards.swap_sealed(gateway.store, read_before, NEW_KEY.id, b"another")
+    assert await cards_of(gateway) == []
+
+
+async def test_a_number_opens_in_its_own_row_only(customer: Customer, gateway: Gateway, database_url: str) -> None:
+    await customer.save("100000001")
+    await Customer(gateway.app, account="customer-2").save("100000002", "5522042705066736")
+    (mine,), (others,) = await cards_of(gateway), await cards_of(gateway, "customer-2")
+    vault = Vault(gateway.store, load_sealer("", database_url, is_sandbox=True))
+    assert vault.open(mine).reveal() == APPROVED_CARD
+    with pytest.raises(CannotOpen, match="belongs elsewhere"):
+        vault.open(replace(mine, sealed=others.sealed))
+
+
+async def test_a_card_that_cannot_be_opened_is_told_of_and_another_one_pays(
+    customer: Customer, gateway: Gateway
+) -> None:
+    card_id = await customer.save("100000001")
+    (card,) = await cards_of(gateway)
+    assert card.sealed is not None
+    broken = card.sealed[:-1] + bytes([card.sealed[-1] ^ 1])
+    assert await saved_cards.swap_sealed(gateway.store, card, card.key_id or "", broken)
+    path = await customer.begin("100000002")
+    page = await customer.choose(path, card_id)
+    assert page.status == 422
+    assert "choose another one" in page.text or "выберите другую" in page.text
+    assert (await customer.pay(path, saved_card="new")).state == "approved"
+
+
+# The page -------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_page_removes_the_payers_own_cards_only(customer: Customer, gateway: Gateway) -> None:
+    other = Customer(gateway.app, account="customer-2")
+    mine, others = await customer.save("100000001"), await other.save("100000002")
+    path = await customer.begin("100000003")
+    asked = await customer.form(f"{path}/confirm", {"card": str(mine)}, {"origin": ORIGIN})
+    assert f'value="{mine}"' in asked.text.partition("</form>")[0].partition('class="notice ask"')[2]
+    assert len(await cards_of(gateway)) == 1  # it was only asked
+    for card in (str(others), str(uuid4()), "no-uuid", ""):
+        assert (await customer.form(f"{path}/remove", {"card": card}, {"origin": ORIGIN})).status == 200
+    assert (
+        await customer.form(f"{path}/remove", {"card": str(mine)}, {"origin": "https://evil.example"})
+    ).status == 403
+    assert len(await cards_of(gateway)) == len(await cards_of(gateway, "customer-2")) == 1
+    removed = await customer.form(f"{path}/remove", {"card": str(mine)}, {"origin": ORIGIN})
+    assert (removed.status, removed.state) == (200, "form")
+    assert str(mine) not in removed.text
+    assert await cards_of(gateway) == []
+
+
+async def test_the_page_of_an_unvouched_account_offers_nothing(customer: Customer) -> None:
+    card_id = await customer.save("100000001")
+    offered = await customer.get(await customer.begin("100000002"))
+    assert str(card_id) in offered.text
+    assert 'id="save-card"' in offered.text
+    plain = await customer.get(await customer.begin("100000003", vouched=False))
+    assert "saved-card" not in plain.text
+    assert 'id="save-card"' not in plain.text

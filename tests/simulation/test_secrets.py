@@ -111,6 +111,7 @@ async def test_nothing_secret_is_left(database_url: str, tmp_path: Path, request
         await ask_badly(visitor)
         await meet_faults(visitor, database_url)
         await confirm(visitor, database_url)
+        await keep_cards(visitor)
         # A challenge is open: its card is at rest now.
         cells = list(read_database(database_url))
         files = list(read_files(database_url, request))
@@ -247,14 +248,37 @@ async def confirm(visitor: Visitor, database_url: str) -> None:
         assert (await issuer.come_back(await issuer.answer(asked))).status == 500
         assert (await visitor.get(path)).status == 500
     await visitor.wait_for(path, "approved")
-    await start_confirming(visitor, await visitor.page(OPEN_INVOICE), "874")
+    # Its payer wishes to save the card: its number waits for the outcome in two places.
+    await start_confirming(visitor, await customers_page(visitor, OPEN_INVOICE), "874", save_card="yes")
 
 
-async def start_confirming(visitor: Visitor, path: str, cvc: str) -> Answer:
+async def keep_cards(visitor: Visitor) -> None:
+    """Cards that are saved, paid with and removed, and one that is declined."""
+    page = await visitor.type_card(await customers_page(visitor, "000000020"), APPROVED_CARD, "958", save_card="yes")
+    assert page.state == "approved"
+    page = await visitor.type_card(await customers_page(visitor, "000000021"), AMEX, "9587", save_card="yes")
+    assert page.state == "approved"
+    page = await visitor.type_card(await customers_page(visitor, "000000022"), DECLINED, "962", save_card="yes")
+    assert page.state == "declined"
+    path = await customers_page(visitor, "000000023")
+    amex, visa = re.findall('id="card-([0-9a-f-]{36})"', (await visitor.get(path)).text)
+    visitor.secrets.cvcs.add("967")
+    assert (await visitor.pay(path, "", cc_csc="967", saved_card=visa)).state == "approved"
+    path = await customers_page(visitor, "000000024")
+    assert amex not in (await visitor.form(f"{path}/remove", {"card": amex}, {"origin": ORIGIN})).text
+
+
+async def customers_page(visitor: Visitor, invoice: str) -> str:
+    """The path of a page whose payer's account the shop vouches for."""
+    token = await visitor.token(invoice, accountId="customer-1")
+    return (await visitor.open(token, invoice, accountId="customer-1", cardSave=True)).headers["location"]
+
+
+async def start_confirming(visitor: Visitor, path: str, cvc: str, **fields: str) -> Answer:
     """Types a card that is challenged; the page that leads to the issuer."""
     visitor.secrets.pans.add(CHALLENGED_CARD)
     visitor.secrets.cvcs.add(cvc)
-    page = await Issuer(visitor).start(path, CHALLENGED_CARD, cc_csc=cvc)
+    page = await Issuer(visitor).start(path, CHALLENGED_CARD, cc_csc=cvc, **fields)
     assert page.state == "challenge"
     return page
 
@@ -274,7 +298,10 @@ def assert_seen(cells: list[Cell], files: list[tuple[str, bytes]], log: str, vis
     """The search looked where payments are: what may be there was found in each place."""
     places = {cell.place for cell in cells}
     assert {"payments.masked_pan", "ledger.masked_pan", "messages.body", "access_tokens.hash"} <= places
-    assert "webhook_secrets.current" in places
+    assert {"webhook_secrets.current", "saved_cards.fingerprint", "vault_keys.sealed"} <= places
+    numbers = {cell.text for cell in cells if cell.place == "saved_cards.sealed"}
+    assert len(numbers) == 3  # a card that is kept, the one whose payer was with the issuer, and none of the others
+    assert sum(cell.place == "card_consents.sealed" and cell.text != "None" for cell in cells) == 1
     assert {"sealed_cards.sealed", "card_keys.sealed", "challenges.masked_pan", "authentications.data"} <= places
     sealed = {cell.text for cell in cells if cell.place == "sealed_cards.sealed"}
     assert len(sealed) == 2  # one while its challenge was open, and none of the others

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -341,6 +342,12 @@ def test_the_sandbox_shows_cards_that_can_be_typed() -> None:
         assert card.number in text
         assert passes_luhn(card.number)
         assert parse_card(card.number, "12/40", card.cvc, "TEST CARD").pan.reveal() == card.number
+
+
+def test_the_guide_lists_the_same_cards() -> None:
+    guide = (Path(__file__).parent.parent.parent / "docs" / "payment-page.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| (\d{15,16}) \| ([^|:(]+?) *[|:(]", guide, re.MULTILINE))
+    assert listed == {card.number: card.outcome.partition(":")[0] for card in SANDBOX_CARDS}
 
 
 def test_page_chooses_by_state() -> None:

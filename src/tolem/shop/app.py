@@ -7,6 +7,8 @@ GET /orders/{invoice}/return shows what was told. Invariant: 2xx for a notificat
 
 import asyncio
 import logging
+import re
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -40,6 +42,13 @@ from tolem.shop.texts import LANGUAGES, choose_language
 
 REFRESHES_MAX = 60
 """The waiting page asks this often by itself, then leaves it to the visitor."""
+
+CUSTOMER_COOKIE = "customer"
+"""Names the visitor's browser, so that the shop can vouch for whose saved cards they are."""
+
+CUSTOMER_SECONDS = 365 * 24 * 3600
+
+_CUSTOMER = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 TOKEN_MARGIN = timedelta(seconds=60)
 """A token that ends sooner is not offered: the payer would find it expired."""
@@ -101,8 +110,14 @@ class _Shop:
         if good is None:
             raise HTTPException(400, "the form names no article of this shop")
         language = choose_language(form.get("lang"), request.headers.get("accept-language", ""))
-        order = await asyncio.to_thread(self._orders.create, good.key, good.price, CURRENCY, language)
-        return await self._request_token(request, order)
+        account_id = _read_customer(request)
+        order = await asyncio.to_thread(self._orders.create, good.key, good.price, CURRENCY, language, account_id)
+        answer = await self._request_token(request, order)
+        is_secure = self._config.shop_url.startswith("https:")
+        answer.set_cookie(
+            CUSTOMER_COOKIE, account_id, CUSTOMER_SECONDS, httponly=True, samesite="lax", secure=is_secure
+        )
+        return answer
 
     async def renew_token(self, request: Request) -> Response:
         """A new token for an order that was declined, or whose token ended or was never got."""
@@ -205,6 +220,12 @@ class _Shop:
             terminal_id=self._config.terminal_id,
             secret_hash=order.secret_hash,
         )
+
+
+def _read_customer(request: Request) -> str:
+    """Whose browser it is: a random name that the shop gave it, or gives it now. A shop with logins has its own."""
+    known = request.cookies.get(CUSTOMER_COOKIE, "")
+    return known if _CUSTOMER.fullmatch(known) else secrets.token_hex(16)
 
 
 def _has_usable_token(order: ShopOrder) -> bool:

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS orders (
     amount INTEGER NOT NULL CHECK (amount > 0),
     currency TEXT NOT NULL,
     language TEXT NOT NULL,
+    account_id TEXT NOT NULL,
     secret_hash TEXT NOT NULL,
     status TEXT NOT NULL DEFAULT 'waiting' CHECK (status IN ('waiting', 'paid', 'declined')),
     reason TEXT NOT NULL DEFAULT '',
@@ -106,6 +107,8 @@ class ShopOrder:
     """Whole tenge."""
     currency: str
     language: str
+    account_id: str
+    """Whose order: a name of the shop's own for the customer's browser."""
     secret_hash: str = field(repr=False)
     status: OrderStatus
     reason: str
@@ -176,16 +179,26 @@ class Orders:
         with self._lock:
             self._database.close()
 
-    def create(self, good: str, amount: int, currency: str, language: str) -> ShopOrder:
+    def create(self, good: str, amount: int, currency: str, language: str, account_id: str) -> ShopOrder:
         """A new order with a number and a secret of its own."""
         # Twelve random digits: nobody finds another buyer's order by counting.
         for _ in range(INVOICE_TRIES_MAX):
             invoice_id = str(secrets.randbelow(9 * 10**11) + 10**11)
-            values = (invoice_id, good, amount, currency, language, new_secret_hash(), _now().isoformat())
+            values = (
+                invoice_id,
+                good,
+                amount,
+                currency,
+                language,
+                account_id,
+                new_secret_hash(),
+                _now().isoformat(),
+            )
             with self._transaction() as database:
                 inserted = database.execute(
-                    "INSERT INTO orders (invoice_id, good, amount, currency, language, secret_hash, created_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO orders"
+                    " (invoice_id, good, amount, currency, language, account_id, secret_hash, created_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                     values,
                 )
                 if inserted.rowcount == 1:
@@ -347,6 +360,7 @@ def _read_order(row: sqlite3.Row) -> ShopOrder:
         amount=row["amount"],
         currency=row["currency"],
         language=row["language"],
+        account_id=row["account_id"],
         secret_hash=row["secret_hash"],
         status=OrderStatus(row["status"]),
         reason=row["reason"],

@@ -103,6 +103,7 @@ class Pages:
             back_link=self._config.link(f"/orders/{order.invoice_id}/return"),
             language=order.language,
             description=translate(good.name, order.language) if good else order.good,
+            card_save=True,
         )
 
 
@@ -114,6 +115,7 @@ def build_order_request(order: ShopOrder, config: ShopConfig) -> OrderRequest:
         currency=order.currency,
         secret_hash=order.secret_hash,
         post_link=config.link(NOTIFICATION_PATH),
+        account_id=order.account_id,
     )
 
 

@@ -13,6 +13,7 @@ from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_time
 from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason_text
 from tolem.i18n.translator import Translator, mark
+from tolem.web.card_choice import CardChoices, Picked
 from tolem.web.shells import NOTHING, Html, PageBytes, Press, Shell, escape
 from tolem.web.view import PageView
 
@@ -71,8 +72,8 @@ def format_deadline(view: PageView, translator: Translator, language: str) -> st
 class _Texts(NamedTuple):
     """Everything of one language that is rendered when the process starts."""
 
-    form: Mapping[bool, Shell]
-    """By whether it is a verification."""
+    form: Mapping[tuple[bool, bool], Shell]
+    """By whether it is a verification, and whether cards are saved or to be saved: each gap costs bytes on the wire."""
     declined: Shell
     notice: Shell
     summary: Shell
@@ -80,6 +81,7 @@ class _Texts(NamedTuple):
     errors: Mapping[CardProblem, Html]
     hurry: Shell
     extend: Shell
+    choices: CardChoices
 
 
 class CardForms:
@@ -98,6 +100,7 @@ class CardForms:
         problems: Mapping[CardField, CardProblem],
         typed: Mapping[CardField, str],
         notice: str,
+        picked: Picked,
     ) -> PageBytes:
         """The page of the form. `values`: what every page of an order has; `notice`: a msgid of this module."""
         texts = self._texts[language]
@@ -112,10 +115,21 @@ class CardForms:
         can_judge = view.now is not None and not self._sandbox
         values["month"] = Html(f' data-month="{view.now:%Y-%m}"') if can_judge else NOTHING
         values["hurry"] = self._hurry(view, language)
-        values["notices"] = self._notices(view, language, problems, notice)
-        return texts.form[view.is_verification].fill_page(values)
+        values["notices"] = Html(
+            texts.choices.ask(view, picked) + self._notices(view, language, problems, notice, picked)
+        )
+        values |= texts.choices.fill(view, picked)
+        has_choices = bool(view.cards) or view.offers_saving
+        return texts.form[view.is_verification, has_choices].fill_page(values)
 
-    def _notices(self, view: PageView, language: str, problems: Mapping[CardField, CardProblem], notice: str) -> Html:
+    def _notices(
+        self,
+        view: PageView,
+        language: str,
+        problems: Mapping[CardField, CardProblem],
+        notice: str,
+        picked: Picked,
+    ) -> Html:
         texts, translator, blocks = self._texts[language], self._translator, ""
         if notice:
             blocks += texts.notice.fill({"text": escape(translator.text(language, notice))})
@@ -131,7 +145,7 @@ class CardForms:
                 if field in problems
             )
             blocks += texts.summary.fill({"items": Html(items)})
-        elif view.state is PageState.DECLINED:
+        elif view.state is PageState.DECLINED and not picked.asked:
             left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
             values = {
                 "card": escape(show_card(view)),
@@ -162,7 +176,13 @@ class CardForms:
 def _render_texts(press: Press, translator: Translator, language: str) -> _Texts:
     error = press.shell("error.html", language)
     return _Texts(
-        form={kind: press.shell("form.html", language, verification=kind) for kind in (False, True)},
+        form={
+            (is_verification, has_choices): press.shell(
+                "form.html", language, verification=is_verification, choices=has_choices
+            )
+            for is_verification in (False, True)
+            for has_choices in (False, True)
+        },
         declined=press.shell("declined.html", language),
         notice=press.shell("notice.html", language),
         summary=press.shell("summary.html", language),
@@ -173,6 +193,7 @@ def _render_texts(press: Press, translator: Translator, language: str) -> _Texts
         },
         hurry=press.shell("hurry.html", language),
         extend=press.shell("extend.html", language),
+        choices=CardChoices(press, translator, language),
     )
 
 

@@ -4,7 +4,7 @@ The page's address is the permission to pay: it is never logged. Forms are taken
 with a redirect to the page, which shows the order's true state; so Back, reload and double click are harmless.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -17,11 +17,12 @@ from tolem.flows import rounds
 from tolem.flows.authorization import PATIENCE_SECONDS
 from tolem.flows.checkout import Checkout, OpenedPage
 from tolem.flows.rounds import PageState
+from tolem.flows.saved_cards import may_save
 from tolem.flows.way_back import WayBack
 from tolem.i18n.translator import LANGUAGE_NAMES
 from tolem.telemetry import log
 from tolem.web.browser import FIELD, read_browser
-from tolem.web.card_choice import read_choice
+from tolem.web.card_choice import REMOVE_FIELD, REMOVED, offer_cards, read_card_id, read_choice, read_picked
 from tolem.web.card_form import BUSY, RETYPE, UNREAD, WAIT
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
@@ -110,11 +111,13 @@ class PageEndpoint:
             "extend": self._extend,
             "device": self._identify,
             "abandon": self._abandon,
+            "confirm": self._confirm,
+            "remove": self._remove,
         }
 
     async def __call__(self, request: Request) -> Response:
         """`/pay/{id}`, `/pay/{id}/state`, and what its forms and buttons post to: `leave`, `language`, `extend`,
-        `device`, `abandon`."""
+        `device`, `abandon`, `confirm`, `remove`."""
         page_id, _, action = request.scope["path"][len(PAGE_PREFIX) :].partition("/")
         if request.method in ("GET", "HEAD"):
             if action == "":
@@ -163,26 +166,12 @@ class PageEndpoint:
         try:
             await self._checkout.pay(page_id, typed, browser, self._return_base(request), read_choice(fields))
         except Overloaded:  # nothing was stored, so nothing was sent
-            opened = await self._checkout.view(page_id)
-            if opened is None or opened.state not in rounds.PAYABLE_STATES:
-                return redirect(PAGE_PREFIX + page_id)
             log.warning("overloaded", route="page")
-            page = self._pages.form(page_view(opened, page_id), typed=typed, notice=BUSY)
-            return html(503, page, opened.frame_ancestors)
+            return await self._form_again(page_id, 503, fields, notice=BUSY)
         except Limited:  # here neither
-            opened = await self._checkout.view(page_id)
-            if opened is None or opened.state not in rounds.PAYABLE_STATES:
-                return redirect(PAGE_PREFIX + page_id)
-            page = self._pages.form(page_view(opened, page_id), typed=typed, notice=WAIT)
-            return html(429, page, opened.frame_ancestors)
+            return await self._form_again(page_id, 429, fields, notice=WAIT)
         except InvalidCard as invalid:
-            opened = await self._checkout.view(page_id)
-            if opened is None or opened.state not in rounds.PAYABLE_STATES:
-                return redirect(PAGE_PREFIX + page_id)
-            problems = sorted(problem.value for problem in invalid.problems.values())
-            log.info("card_invalid", order=str(opened.history.order.id), problems=problems)
-            page = self._pages.form(page_view(opened, page_id), invalid.problems, typed)
-            return html(422, page, opened.frame_ancestors)
+            return await self._form_again(page_id, 422, fields, invalid)
         return redirect(PAGE_PREFIX + page_id)
 
     async def _leave(self, request: Request, page_id: str) -> Response:
@@ -224,23 +213,59 @@ class PageEndpoint:
         """The page after a button that sent the card form along, because there is no script: what may come back into
         the form does. Otherwise a redirect to the page, as always."""
         typed = _typed(fields)
-        opened = await self._checkout.view(page_id) if any(typed.values()) else None
+        if not any(typed.values()):
+            return redirect(PAGE_PREFIX + page_id)
+        return await self._form_again(page_id, 200, fields, notice=_retype(typed))
+
+    async def _form_again(
+        self,
+        page_id: str,
+        status: int,
+        fields: Mapping[str, str],
+        invalid: InvalidCard | None = None,
+        *,
+        notice: str = "",
+        asked: str = "",
+    ) -> Response:
+        """The card form with what may come back of what was typed and chosen; a redirect if a card can't be typed any
+        more. `asked`: the saved card that the payer may mean to remove."""
+        opened = await self._checkout.view(page_id)
         if opened is None or opened.state not in rounds.PAYABLE_STATES:
             return redirect(PAGE_PREFIX + page_id)
-        notice = RETYPE if typed[CardField.NUMBER] or typed[CardField.CVC] else ""
-        page = self._pages.form(page_view(opened, page_id), typed=typed, notice=notice)
-        return html(200, page, opened.frame_ancestors)
+        problems = invalid.problems if invalid else {}
+        if problems:
+            names = sorted(problem.value for problem in problems.values())
+            log.info("card_invalid", order=str(opened.history.order.id), problems=names)
+        picked = read_picked(fields, asked)
+        page = self._pages.form(page_view(opened, page_id), problems, _typed(fields), notice, picked)
+        return html(status, page, opened.frame_ancestors)
+
+    async def _confirm(self, request: Request, page_id: str) -> Response:
+        """The payer wants to remove a saved card, and is asked whether they mean it."""
+        fields = await self._read_form(request, page_id)
+        if isinstance(fields, Response):
+            return fields
+        return await self._form_again(
+            page_id, 200, fields, notice=_retype(_typed(fields)), asked=fields.get(REMOVE_FIELD, "")
+        )
+
+    async def _remove(self, request: Request, page_id: str) -> Response:
+        fields = await self._read_form(request, page_id)
+        if isinstance(fields, Response):
+            return fields
+        try:
+            await self._checkout.remove_card(page_id, read_card_id(fields.get(REMOVE_FIELD, "")))
+        except Refused as refused:  # it was removed before, or was never theirs
+            log.info("card_not_removed", refusal=refused.refusal)
+        return await self._form_again(page_id, 200, fields, notice=REMOVED)
 
     async def _read_form(self, request: Request, page_id: str) -> dict[str, str] | Response:
         try:
             return await request.form(CARD_BODY_MAX)
         except Refused as refused:
             log.info("form_refused", reason=refused.message)
-            opened = await self._checkout.view(page_id)
-            if opened is None or opened.state not in rounds.PAYABLE_STATES:
-                return redirect(PAGE_PREFIX + page_id)
             status = 413 if isinstance(refused, BodyTooLarge) else 400
-            return html(status, self._pages.form(page_view(opened, page_id), notice=UNREAD), opened.frame_ancestors)
+            return await self._form_again(page_id, status, {}, notice=UNREAD)
 
     def _is_own_origin(self, request: Request) -> bool:
         """A browser names the page that posts; what names none is no browser, and has the address all the same."""
@@ -295,6 +320,8 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         page_path=PAGE_PREFIX + page_id,
         now=opened.now,
         deadline_at=order.deadline_at,
+        cards=offer_cards(opened.cards),
+        offers_saving=may_save(order),
         extension_minutes=terminal.extension_minutes if rounds.can_extend(order, terminal, opened.now) else 0,
     )
 
@@ -382,8 +409,13 @@ def _frame_origin(request: Request, fields: dict[str, str], wish: PayObject) -> 
     return fields.get("origin") or _referring_origin(request).rstrip("/")
 
 
-def _typed(fields: dict[str, str]) -> dict[CardField, str]:
+def _typed(fields: Mapping[str, str]) -> dict[CardField, str]:
     return {field: fields.get(field, "") for field in CardField}
+
+
+def _retype(typed: Mapping[CardField, str]) -> str:
+    """What to say of a form that was sent along with another button."""
+    return RETYPE if typed[CardField.NUMBER] or typed[CardField.CVC] else ""
 
 
 def _flags(fields: dict[str, str]) -> dict[str, str]:

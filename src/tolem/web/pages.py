@@ -17,6 +17,7 @@ from tolem.i18n.reasons import CANCELLED_CODE, find_reason_text
 from tolem.i18n.translator import LANGUAGE_NAMES, Translator, mark
 from tolem.web.appearance import colours_integrity, colours_path, logo_path
 from tolem.web.assets import template_names
+from tolem.web.card_choice import Picked
 from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
 from tolem.web.sandbox_cards import SANDBOX_CARDS
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape
@@ -50,6 +51,9 @@ _FAULT_TEXT = mark(
 )
 _SHOP_IS_TOLD = mark("We are letting the shop know. You can return to it now.")
 _RETURN_NOW = mark("You can return to the shop now.")
+LONG_AMOUNT = 18
+"""Characters that fit into a line in the usual size: 9 999 999 999,99 ₸."""
+NOTHING_PICKED = Picked()
 BUSY_SECONDS = 5
 """A page of the busy gateway opens anew by itself after this."""
 _RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
@@ -117,6 +121,7 @@ class Pages:
         problems: Mapping[CardField, CardProblem] | None = None,
         typed: Mapping[CardField, str] | None = None,
         notice: str = "",
+        picked: Picked = NOTHING_PICKED,
     ) -> bytes:
         """The card form. In the state `declined` it says why, and how many attempts are left. Of what was typed only
         the expiry date and the name come back; `notice` is one of card_form's."""
@@ -124,7 +129,7 @@ class Pages:
         values = self.order_values(view, language)
         values["facts"] = self._facts(view, language)
         values["link"] = self._quiet_link(view, language)
-        return self._forms.fill(view, language, values, problems or {}, typed or {}, notice)
+        return self._forms.fill(view, language, values, problems or {}, typed or {}, notice, picked)
 
     def checking(self, view: PageView) -> bytes:
         """The outcome is not known yet; the page asks `<page_path>/state` and opens anew when it changes."""
@@ -255,7 +260,7 @@ class Pages:
 
     def order_values(self, view: PageView, language: str) -> dict[str, Html]:
         """What every page of an order shows of it."""
-        texts = self._texts[language]
+        texts, amount = self._texts[language], format_amount(view.amount, view.currency)
         if view.logo:
             shop_mark = texts.logo.fill({"path": escape(logo_path(view.logo))})
         else:
@@ -273,7 +278,8 @@ class Pages:
             "mark": shop_mark,
             "colours": colours,
             "refresh": NOTHING,
-            "amount": escape(format_amount(view.amount, view.currency)),
+            "amount": escape(amount),
+            "size": Html(" long") if len(amount) > LONG_AMOUNT else NOTHING,
             "description": escape(view.description),
             "path": escape(view.page_path),
         } | self._frame_values(language, view.frame_origin)

@@ -12,6 +12,17 @@ import msgspec
 from tolem.flows.rounds import PageState
 
 
+class CardOffer(msgspec.Struct, frozen=True):
+    """A saved card as its owner may see it."""
+
+    id: str
+    name: str
+    """`Visa •••• 0128`, the digits bound to their dots."""
+    expiry: str
+    """`12/30`."""
+    cvc_length: int
+
+
 class PageView(msgspec.Struct, frozen=True, kw_only=True):
     """An order as its payer may see it."""
 
@@ -59,6 +70,10 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     now: datetime | None = None
     """Business time of this look."""
     deadline_at: datetime | None = None
+    cards: tuple[CardOffer, ...] = ()
+    """Saved cards that the payer may choose."""
+    offers_saving: bool = False
+    """True: the payer may ask for the card to be saved."""
     extension_minutes: int = 0
     """By how much the payer may extend the deadline now; 0: not (any more)."""
 

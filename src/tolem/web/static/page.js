@@ -25,6 +25,8 @@
     document.querySelectorAll(".fill, .tools").forEach((each) => (each.hidden = false));
     if (!navigator.clipboard) document.querySelectorAll("[data-do=copy]").forEach((each) => each.remove());
     if (!card()) return;
+    const first = document.querySelector("[name=saved-card]");
+    if (first && !document.querySelector("[name=saved-card]:checked")) first.checked = true;
     recognize();
     countdown();
   }
@@ -158,7 +160,9 @@
       if (answer.status === 404) return reopen();
       if (!answer.ok || !adopt(await answer.text())) return notify(card().dataset.offline);
       const hurry = document.querySelector(".hurry p");
-      if (button.name === "language") document.querySelector("[aria-current]").focus();
+      const next = document.querySelector(".ask button, [name=saved-card]:checked") || byId("cc-number");
+      if (button.name === "card") next.focus();
+      else if (button.name === "language") document.querySelector("[aria-current]").focus();
       else if (hurry) notify(hurry.textContent);
     } catch {
       notify(card().dataset.offline);
@@ -234,6 +238,7 @@
   // ---- The card
 
   const BETWEEN = /[\s\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\ufeff-]/g; // as in domain/card.py
+  const chosen = () => document.querySelector("[name=saved-card]:checked:not([value=new])");
   const digits = (text) => text.replace(/\D/g, "");
 
   // The table of schemes is the server's, in the form; the first match counts.
@@ -247,6 +252,12 @@
       });
       if (isIt) return { code, name, lengths: lengths.split(",").map(Number), cvc: +cvc, gaps: gaps.split(",").map(Number) };
     }
+  }
+
+  // Of the security code; nothing while the scheme is not known.
+  function codeLength() {
+    const saved = chosen();
+    return saved ? +saved.dataset.cvc : brandOf(byId("cc-number").value.replace(BETWEEN, ""))?.cvc;
   }
 
   function passesLuhn(number) {
@@ -291,8 +302,8 @@
       const code = text.trim();
       if (!code) return "cvc_missing";
       if (!/^\d{3,4}$/.test(code)) return "cvc_format";
-      const brand = brandOf(byId("cc-number").value.replace(BETWEEN, ""));
-      return brand && code.length !== brand.cvc ? "cvc_length_" + brand.cvc : "";
+      const length = codeLength();
+      return length && code.length !== length ? "cvc_length_" + length : "";
     },
     "cc-name"(text) {
       const name = text.trim().replace(/\s+/g, " ");
@@ -323,7 +334,8 @@
   const judge = (field) => tell(field, CHECKS[field.id](field.value));
 
   function isComplete() {
-    const fields = Object.keys(CHECKS).map(byId).filter(Boolean);
+    const names = chosen() ? ["cc-csc"] : Object.keys(CHECKS);
+    const fields = names.map(byId).filter(Boolean);
     fields.forEach(judge);
     const wrong = fields.find((field) => field.dataset.problem);
     if (wrong) wrong.focus();
@@ -342,6 +354,12 @@
     if (target.id === "cc-exp") slash(target, inputType);
     if (target.id === "cc-number") recognize();
     if (target.dataset.problem && !CHECKS[target.id](target.value)) tell(target);
+  });
+
+  document.addEventListener("change", ({ target }) => {
+    if (target.name !== "saved-card") return;
+    tell(byId("cc-csc"));
+    recognize();
   });
 
   // Groups as printed on the card. The caret stays behind the digit it stood behind.
@@ -370,8 +388,9 @@
       mark.classList.toggle("other", brand !== undefined && mark.dataset.brand !== brand.code);
     });
     byId("brand").textContent = brand ? brand.name : "";
-    code.maxLength = brand ? brand.cvc : 4;
-    byId("cc-csc-hint").textContent = code.dataset["hint" + (brand ? brand.cvc : 3)];
+    const length = codeLength();
+    code.maxLength = length || 4;
+    byId("cc-csc-hint").textContent = code.dataset["hint" + (length || 3)];
   }
 
   // 9 → 09/, 13 → 01/3, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text.
@@ -385,7 +404,8 @@
   }
 
   // One of the sandbox's test cards.
-  function fill({ number, cvc }) {
+  function fill({ number, cvc = "123" }) {
+    byId("card-new")?.click();
     byId("cc-number").value = number;
     byId("cc-exp").value = "12/" + ((new Date().getFullYear() + 2) % 100);
     byId("cc-csc").value = cvc;
