@@ -14,7 +14,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench screenshots lighthouse states lock clean
+.PHONY: help demo test check format bench screenshots accessibility lighthouse states lock clean
 
 help:                             ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,10 @@ bench: $(VENV)/dev.stamp          ## the performance report
 screenshots: $(VENV)/dev.stamp    ## pictures of the page's states, in test-output/screenshots
 	@$(PY) scripts/browser.py
 	@exec $(PY) -m scripts.screenshots $(ARGS)
+
+accessibility: $(VENV)/dev.stamp  ## axe-core on all states, languages, widths and schemes, each with each
+	@$(PY) scripts/browser.py
+	@TOLEM_EVERY_COMBINATION=1 exec $(PY) -m pytest -n $(JOBS) tests/browser/test_accessibility.py $(ARGS)
 
 lighthouse: $(VENV)/dev.stamp     ## Lighthouse's judgement of the card form; needs npm
 	@$(PY) scripts/browser.py

@@ -29,7 +29,7 @@ from tolem.domain.authentication import AuthenticationStep, ChallengeWindow, Pen
 from tolem.domain.card import CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
-from tolem.i18n.translator import load_translator
+from tolem.i18n.translator import LANGUAGE_NAMES, load_translator
 from tolem.sandbox.acs import HERE, STATIC, AcsPages
 from tolem.sandbox.acs_book import AcsEntry
 from tolem.web.appearance import COLOURS_PREFIX, logo_path, render_colours
@@ -153,6 +153,10 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
 
 # A shop's page, which has the sample in its frame; an empty one stays on its way.
 OPENING, WIDGET = "opening", "widget"
+FRAMED = tuple(
+    f"{name}-{language}" for name in ("challenge", "challenge-device", WIDGET) for language in LANGUAGE_NAMES
+)
+"""What stands in their frames arrives on its own."""
 HTML = [(b"content-type", b"text/html; charset=utf-8")]
 PAYMENT_API = STATIC_FOLDER / "payment-api.js"
 SHOP_PAGE = """<!doctype html>
@@ -273,6 +277,8 @@ def take_pictures(browser: Browser, address: str, names: list[str]) -> list[str]
                 page.goto(f"{address}/{name}", wait_until="load")
                 if name.startswith("form-lost"):
                     page.evaluate(LOSE)
+                if name.startswith(FRAMED):
+                    page.frame_locator("iframe").locator("main").wait_for(state="attached")
                 if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
                     complaints.append(f"{page.url}: wider than the window at {width} px")
                 page.screenshot(path=OUTPUT / f"{name}-{scheme}-{device}.png", full_page=True)
