@@ -252,10 +252,11 @@ def _template() -> dict[str, bytes]:
         return {path.name.removeprefix("tolem"): path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def _copy_template(database: Path) -> None:
+def _copy_template(database: Path, *, with_ledger: bool) -> None:
     if not database.exists():
         for ending, content in _template().items():
-            database.with_name(database.stem + ending).write_bytes(content)
+            if with_ledger or "simulator" not in ending:
+                database.with_name(database.stem + ending).write_bytes(content)
 
 
 @asynccontextmanager
@@ -272,7 +273,7 @@ async def running_gateway(
     wrap = {name: value for name, value in wraps.items() if value}
     config = build_config(database_url, **changes)
     if is_sqlite(database_url):
-        _copy_template(sqlite_path(database_url))
+        _copy_template(sqlite_path(database_url), with_ledger=not config.acquirer_url)
     gateway = await open_gateway(config, clock=clock, **wrap)
     try:
         yield gateway

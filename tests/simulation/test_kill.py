@@ -45,7 +45,7 @@ RECORD_DECLINED = commit_of("payment.declined+purchase.declined+event")
 RECORD_UNKNOWN = commit_of("payment.unknown+purchase.unknown+event")
 INQUIRE = ("after claim of purchase.unknown", "before inquiry is sent", "after inquiry is answered")
 REVERSE = (
-    *commit_of("reversal.prepared"),
+    *commit_of("purchase.unknown+reversal.prepared"),
     "before reversal is sent",
     *commit_of("ledger.reversal.declined+ledger.reversal.approved"),
     "after reversal is answered",
