@@ -160,7 +160,7 @@ FRAMED = tuple(
 HTML = [(b"content-type", b"text/html; charset=utf-8")]
 PAYMENT_API = STATIC_FOLDER / "payment-api.js"
 SHOP_PAGE = """<!doctype html>
-<html lang="{language}"><head><meta charset="utf-8"><title>Shop</title>
+<html lang="{language}"><head><meta charset="utf-8"><title>Shop</title><link rel="icon" href="data:,">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 </head><body><main aria-label="Shop"><h1>Shop</h1></main>
 <script src="{name}/payment-api.js"></script>
