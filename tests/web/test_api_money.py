@@ -69,6 +69,28 @@ async def test_an_idempotency_key_answers_the_same_call_once(database_url: str) 
         assert till.acquirer.count(REFUND) == 1
 
 
+@pytest.mark.parametrize("name", ("x-idempotency-key", "idempotency_token"))
+async def test_a_key_in_another_header_moves_nothing(sqlite_url: str, name: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
+        before = await snapshot(till)
+        path = f"/operation/{till.payment_id}/refund?amount=40"
+        answer = await shop.caller.call("POST", path, b"", shop.headers | {name: "k-1"})
+        assert_error(answer, 400, "write Idempotency-Key")
+        assert await snapshot(till) == before
+        answer = await shop.caller.call("POST", path, b"", shop.headers | {"x-request-id": "k-1"})
+        assert answer.status == 200
+
+
+async def test_two_tokens_are_refused(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
+        before = await snapshot(till)
+        path = f"/operation/{till.payment_id}/refund?amount=40"
+        both = shop.headers | {"Authorization": "Bearer another"}
+        assert len(both) == 2
+        assert_error(await shop.caller.call("POST", path, b"", both), 400, "Authorization comes twice")
+        assert await snapshot(till) == before
+
+
 async def test_an_unknown_outcome_is_said_and_a_repeat_moves_nothing(database_url: str) -> None:
     async with paid_shop(database_url, two_stage=False) as (till, shop):
         till.acquirer.feel(REFUND, Mood.LOST)

@@ -33,6 +33,10 @@ JSON = "application/json"
 REFUND = OperationKind.REFUND
 
 
+def headers(*values: str) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((b"idempotency-key", value.encode("latin-1", "replace")) for value in values)
+
+
 def parse(query: str = "", body: str = "", content_type: str = JSON) -> OperationRequest:
     return parse_operation(REFUND, query.encode(), content_type, body.encode())
 
@@ -72,6 +76,8 @@ def test_answers_are_the_golden_ones() -> None:
         ("externalID=" + "x" * 65, "", "64 characters"),
         ("externalID=a%0Ab", "", "not printable"),
         ("", '{"externalID": "a\\ud800"}', "not printable"),
+        ("externalID=e1+", "", "begins or ends with a space"),
+        ("", '{"externalId": " e1"}', "begins or ends with a space"),
         ("currency=tenge", "", "three letters"),
         ("", "{", "not valid JSON"),
         ("", "[1]", "JSON object"),
@@ -246,13 +252,39 @@ def test_content_names_operation_and_payment() -> None:
     ),
 )
 def test_idempotency_key(values: tuple[str, ...], key: str) -> None:
-    assert parse_idempotency_key(values) == key
+    assert parse_idempotency_key(headers(*values)) == key
 
 
-@pytest.mark.parametrize("values", (("",), ("  ",), ("a", "b"), ("x" * 256,), ("a\tb",), ("ключ",), ("a\0",)))
+@pytest.mark.parametrize("values", (("",), ("  ",), ("a", "b"), ("x" * 256,), ("a\tb",), ("clé",), ("a\0",)))
 def test_idempotency_keys_that_are_refused(values: tuple[str, ...]) -> None:
     with pytest.raises(Refused, match="Idempotency-Key"):
-        parse_idempotency_key(values)
+        parse_idempotency_key(headers(*values))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ("x-idempotency-key", "idempotency_key", "idempotency-token", "idempotency", "idempotencykey", "idempotent-id",
+     "idemptency-key", "x-idempotency-key-2"),
+)  # fmt: skip
+def test_headers_that_were_meant_as_the_key_are_refused(name: str) -> None:
+    for more in ((), headers("k-1")):
+        with pytest.raises(Refused, match="write Idempotency-Key") as refused:
+            parse_idempotency_key((*more, (name.encode(), b"k-1")))
+        assert refused.value.field == "Idempotency-Key"
+
+
+def test_headers_of_clients_and_their_infrastructure_mean_nothing() -> None:
+    names = (
+        b"host",
+        b"accept",
+        b"x-request-id",
+        b"x-correlation-id",
+        b"traceparent",
+        b"x-forwarded-for",
+        b"api-key",
+        b"k\xe9y",
+    )
+    assert parse_idempotency_key((name, b"k-1") for name in names) == ""
 
 
 def test_payment_id() -> None:

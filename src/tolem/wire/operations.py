@@ -124,9 +124,16 @@ def parse_operation(kind: OperationKind, query: bytes, content_type: str, body: 
     return OperationRequest(amount, external_id, currency.upper())
 
 
-def parse_idempotency_key(values: Iterable[str]) -> str:
-    """All values of the header Idempotency-Key → the key; empty: there is none. Raises Refused."""
-    keys = set(values)
+def parse_idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Of all headers of a request, names in lower case, the key; empty: there is none. Raises Refused, also for another
+    name that was meant as this one: a repeat without its key would move money again."""
+    keys = set()
+    for name, value in headers:
+        text = name.decode("latin-1")
+        if name == b"idempotency-key":
+            keys.add(value.decode("latin-1"))
+        elif "idempot" in text or find_meant(text) == IDEMPOTENCY_KEY:
+            _refuse(f"the header {text[:40]!r} is not known: write {IDEMPOTENCY_KEY}", IDEMPOTENCY_KEY)
     if not keys:
         return ""
     (key, *others) = keys
@@ -206,6 +213,8 @@ def _collect(pairs: list[tuple[str, object]]) -> dict[str, str]:
         limit = EXTERNAL_ID_CHARS_MAX if field == EXTERNAL_ID else _AMOUNT_CHARS_MAX
         if len(value) > limit or not value.isprintable():
             _refuse(f"{name} has more than {limit} characters, or one that is not printable", name)
+        if value != value.strip():
+            _refuse(f"{name} begins or ends with a space", name)
         known = fields.setdefault(field, value)
         if known != value and not (field == AMOUNT and _canonical_amount(known) == _canonical_amount(value)):
             _refuse(f"{name} comes twice with different values, in the query or in the body", name)
