@@ -8,12 +8,13 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 from tests.flows.moody import Fault, Mood
-from tests.flows.test_operations import CAPTURE, INVOICE, REFUND, MovedClock, paid_till
+from tests.flows.test_operations import CAPTURE, INVOICE, REFUND, MovedClock, paid_till, resolution_of
 from tests.gateway import Caller, eventually
 from tests.merchant_api import ShopServer, assert_error, paid_shop, service, snapshot, stranger
 
 from tolem.acquirers.base import AcquirerAnswer, AcquirerRequest
 from tolem.clock import SystemClock
+from tolem.domain.payment import OperationKind
 from tolem.flows.administration import Administration
 from tolem.flows.tokens import TOKEN_LIFETIME
 from tolem.ids import Ids
@@ -249,6 +250,28 @@ async def test_a_decline_that_came_late_may_be_tried_again(database_url: str) ->
         await eventually(till.is_settled)
         assert_error(await shop.operate(till.payment_id, "refund", amount="20.66"), 400, code=466)
         assert till.acquirer.count(REFUND) == 2
+
+
+async def test_a_repeat_is_told_what_people_settled(database_url: str) -> None:
+    """Not as a fault of ours: it was decided, and nothing has moved."""
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        till.gateway.acquiring.limits = till.gateway.acquiring.limits._replace(recovery_tries=1)
+        for kind in (REFUND, OperationKind.INQUIRY):
+            till.acquirer.feel(kind, *[Mood.REFUSED] * 1_000)
+        refund = {"amount": "40", "externalID": "r-1"}
+        assert_error(await shop.operate(till.payment_id, "refund", **refund), 503, "in progress", 454)
+        resolution = resolution_of(till.gateway)
+
+        async def waits() -> bool:
+            (found,) = await resolution.list_open()
+            return found.operation.alerted_at is not None and found.operation.asked_until is None
+
+        await eventually(waits)
+        (found,) = await resolution.list_open()
+        await resolution.resolve(found.operation.id, happened=False, reason="the desk never saw it", who="root")
+        assert_error(await shop.operate(till.payment_id, "refund", **refund), 400, "No action taken", 476)
+        till.acquirer.moods.clear()
+        assert (await shop.operate(till.payment_id, "refund", amount="40", externalID="r-2")).status == 200
 
 
 async def test_another_operation_meanwhile_is_refused(database_url: str) -> None:
