@@ -5,6 +5,7 @@ unknown, never a guess: an authorize or purchase is then inquired and reversed, 
 sent again.
 """
 
+import re
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -34,6 +35,8 @@ from tolem.flows.rounds import Stamp
 from tolem.storage.store import Decision
 from tolem.wire.reasons import UNKNOWN_CODES
 
+APPROVAL_CODE = re.compile(r"[0-9A-Za-z]{6}")
+"""ISO 8583 field 38."""
 REASON_NO_ANSWER = 458
 """The acquirer did not answer and confirmed later that nothing is taken."""
 HOLD_EXPIRED = "hold expired"
@@ -59,11 +62,13 @@ class Recorded(NamedTuple):
 
 
 def is_certain(answer: AcquirerAnswer, operation: Operation, currency: str) -> bool:
-    """An answer settles an operation only if it is about it, about its whole amount, and not open itself."""
+    """An answer settles an operation only if it is about it, about its whole amount, and not open itself; an approved
+    card attempt has an approval code, which its shop and payer are told."""
     if answer.key != operation.id or answer.reason_code in UNKNOWN_CODES or answer.currency not in ("", currency):
         return False
     if answer.verdict is Verdict.APPROVED:
-        return answer.amount == operation.amount and answer.reason_code == 0
+        is_coded = operation.kind not in CARD_KINDS or APPROVAL_CODE.fullmatch(answer.approval_code) is not None
+        return is_coded and answer.amount == operation.amount and answer.reason_code == 0
     return answer.verdict is Verdict.DECLINED and answer.reason_code != 0
 
 

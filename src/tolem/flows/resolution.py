@@ -31,7 +31,6 @@ from tolem.storage.store import Decision, Store
 REASON_RESOLVED = 476
 """Reason of a capture, void or refund that did not happen, by a person's word: no action taken."""
 
-_APPROVAL_CODE = re.compile(r"[0-9A-Za-z]{6}")
 _REFERENCE = re.compile(r"[0-9A-Za-z]{12}")
 _Decide: TypeAlias = Callable[[OrderHistory, Operation, Terminal, Stamp], Decision[Recorded]]
 
@@ -81,7 +80,7 @@ class Resolution:
                     raise Refused(Refusal.WRONG_STATE, "it was settled as not happened, and is being reversed")
             if is_attempt and not happened:
                 return outcome.record_reversal(history, operation_id, terminal, stamp, by_hand=True)
-            if is_attempt and not _APPROVAL_CODE.fullmatch(approval_code):
+            if is_attempt and not outcome.APPROVAL_CODE.fullmatch(approval_code):
                 raise Refused(
                     Refusal.INVALID_REQUEST,
                     "give the approval code of the acquirer's statement, 6 letters or digits: the shop is told it",
