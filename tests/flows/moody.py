@@ -24,6 +24,8 @@ class Mood(StrEnum):
     UNSURE = "unsure"  # done, and the acquirer says that it does not know
     FOREIGN = "foreign"  # done, the answer is about another key
     SHORT = "short"  # done, the answer is about another amount
+    UNCODED = "uncoded"  # done, the approval has no code
+    MISCODED = "miscoded"  # done, the approval's code is no code
 
 
 class MoodyAcquirer:
@@ -65,6 +67,10 @@ class MoodyAcquirer:
                 return replace(answer, key=Ids().new())
             case Mood.SHORT:
                 return replace(answer, amount=answer.amount + 1)
+            case Mood.UNCODED:
+                return replace(answer, approval_code="")
+            case Mood.MISCODED:
+                return replace(answer, approval_code="12 456")
             case _:
                 pass
         return answer

@@ -30,7 +30,7 @@ INQUIRY = OperationKind.INQUIRY
 
 async def the_operation(till: Till, kind: OperationKind) -> Operation:
     """The first of its kind."""
-    return next(o for o in (await till.history()).operations.values() if o.kind is kind)
+    return min((o for o in (await till.history()).operations.values() if o.kind is kind), key=lambda o: o.id)
 
 
 async def change(till: Till, operation: Operation) -> None:
@@ -150,7 +150,7 @@ async def test_what_was_settled_during_the_inquiry_is_not_sent_again(database_ur
         await step
         assert [request.kind for request in till.acquirer.sent[sent:]] == [INQUIRY]
         settled = await the_operation(till, kind)
-        assert (settled.status, settled.due_at, settled.asked_until) == (OperationStatus.DECLINED, None, None)
+        assert (settled.status, settled.tries, settled.asked_until) == (OperationStatus.DECLINED, 0, None)
         payment = await till.payment()
         assert (payment.captured, payment.refunded) == ((0, 0) if kind is not REFUND else (10_000, 0))
 
@@ -224,11 +224,13 @@ async def test_a_late_approval_beside_another_refund(database_url: str) -> None:
     """The shop gave the money back by another refund meanwhile, which is open: both are settled, each for itself."""
     async with given_up_till(database_url, REFUND) as (till, operation):
         resolution = resolution_of(till.gateway)
+        till.acquirer.feel(INQUIRY, *[Mood.REFUSED] * 1_000)
         await resolution.resolve(operation.id, happened=False, reason=WHY, who="root")
         await till.acquirer.inner.send(_as_sent(till, operation))
         gate = Gate(till, REFUND)
         another = asyncio.create_task(till.move(REFUND, "30", "r-2"))
         await gate.arrived.wait()
+        till.acquirer.moods.clear()
         await come_late(till, operation)
         gate.is_open.set()
         await another

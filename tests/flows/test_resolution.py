@@ -151,6 +151,19 @@ async def test_an_inquiry_that_is_not_answered_undoes_no_sale(database_url: str)
         assert attempt.acquirer.count(OperationKind.REVERSAL) == 0
 
 
+@pytest.mark.parametrize("mood", (Mood.UNCODED, Mood.MISCODED))
+async def test_an_approval_without_its_code_is_no_certain_answer(database_url: str, mood: Mood) -> None:
+    """The shop would be told an approval that it can't look up."""
+    async with doubtful(database_url, mood, tries=1_000) as attempt:
+        attempt.acquirer.moods[OperationKind.INQUIRY] = [mood, Mood.WELL]
+        assert await attempt.status() is PaymentStatus.UNKNOWN
+        attempt.acquirer.moods[OperationKind.REVERSAL] = []
+        await eventually(attempt.is_settled)
+        # The inquiry had no code either, so it was not believed: nothing stays taken.
+        assert (await attempt.operation()).status is OperationStatus.REVERSED
+        assert await attempt.status() is PaymentStatus.FAILED
+
+
 async def test_happened_by_hand_tells_the_approval_code(database_url: str) -> None:
     async with doubtful(database_url, Mood.LOST) as attempt:
         await eventually(attempt.is_given_up)

@@ -26,7 +26,7 @@ from tolem.acquirers.base import AcquirerRequest
 from tolem.acquirers.messages import encode_answer, parse_request
 from tolem.bootstrap import Gateway
 from tolem.domain.history import OrderHistory
-from tolem.domain.payment import OPEN_OPERATIONS, Operation, OperationKind, PaymentStatus
+from tolem.domain.payment import Operation, OperationKind, OperationStatus, PaymentStatus
 from tolem.flows.directory import Directory
 from tolem.flows.reconciliation import Report, reconcile
 from tolem.flows.recovery import INQUIRIES_MIN
@@ -330,8 +330,8 @@ class Hour(NamedTuple):
     shop_server: ShopServer
 
     async def operations(self) -> list[Operation]:
-        """What has no outcome."""
-        return [o for o in await self.gateway.store.select(_OPERATIONS) if o.status in OPEN_OPERATIONS]
+        """What the acquirer is asked about."""
+        return [o for o in await self.gateway.store.select(_OPERATIONS) if o.due_at is not None]
 
     async def pass_time(self, minutes: float) -> None:
         """Recovery does all that it does in that time. No exchange takes longer than it would: time stands while the
@@ -401,9 +401,15 @@ async def test_down_for_hours_is_given_up_to_people(database_url: str) -> None:
         for waiting in await resolution.list_open():
             why = "the bank's statement of that day does not have it"
             await resolution.resolve(waiting.operation.id, happened=False, reason=why, who="root")
-        assert await hour.operations() == []
+        assert await resolution.list_open() == []
         statuses = {payment.status for payment in await store.select(_PAYMENTS)}
         assert statuses == {PaymentStatus.FAILED, PaymentStatus.CAPTURED}
+        await hour.bank.server.start()  # and the bank confirms, whenever it comes back, what it can
+        await hour.pass_time(60 * 24)
+        (unfound,) = await hour.operations()
+        assert (unfound.kind, unfound.status) == (REFUND, OperationStatus.DECLINED)  # it never arrived
+        report = await reconcile(store, hour.bank.simulator, *ALWAYS)
+        assert [difference for difference in report.differences if difference.key] == []
 
 
 async def test_back_after_a_day_settles_by_itself(database_url: str) -> None:

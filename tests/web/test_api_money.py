@@ -8,12 +8,13 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 from tests.flows.moody import Fault, Mood
-from tests.flows.test_operations import CAPTURE, INVOICE, REFUND, MovedClock, paid_till
+from tests.flows.test_operations import CAPTURE, INVOICE, REFUND, MovedClock, paid_till, resolution_of
 from tests.gateway import Caller, eventually
 from tests.merchant_api import ShopServer, assert_error, paid_shop, service, snapshot, stranger
 
 from tolem.acquirers.base import AcquirerAnswer, AcquirerRequest
 from tolem.clock import SystemClock
+from tolem.domain.payment import OperationKind
 from tolem.flows.administration import Administration
 from tolem.flows.tokens import TOKEN_LIFETIME
 from tolem.ids import Ids
@@ -67,6 +68,28 @@ async def test_an_idempotency_key_answers_the_same_call_once(database_url: str) 
         assert_error(await shop.post(path, {"amount": 20}, idempotency_key="x" * 256), 400, "Idempotency-Key")
         assert (await till.payment()).refunded == 2_000
         assert till.acquirer.count(REFUND) == 1
+
+
+@pytest.mark.parametrize("name", ("x-idempotency-key", "idempotency_token"))
+async def test_a_key_in_another_header_moves_nothing(sqlite_url: str, name: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
+        before = await snapshot(till)
+        path = f"/operation/{till.payment_id}/refund?amount=40"
+        answer = await shop.caller.call("POST", path, b"", shop.headers | {name: "k-1"})
+        assert_error(answer, 400, "write Idempotency-Key")
+        assert await snapshot(till) == before
+        answer = await shop.caller.call("POST", path, b"", shop.headers | {"x-request-id": "k-1"})
+        assert answer.status == 200
+
+
+async def test_two_tokens_are_refused(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
+        before = await snapshot(till)
+        path = f"/operation/{till.payment_id}/refund?amount=40"
+        both = shop.headers | {"Authorization": "Bearer another"}
+        assert len(both) == 2
+        assert_error(await shop.caller.call("POST", path, b"", both), 400, "Authorization comes twice")
+        assert await snapshot(till) == before
 
 
 async def test_an_unknown_outcome_is_said_and_a_repeat_moves_nothing(database_url: str) -> None:
@@ -229,6 +252,28 @@ async def test_a_decline_that_came_late_may_be_tried_again(database_url: str) ->
         assert till.acquirer.count(REFUND) == 2
 
 
+async def test_a_repeat_is_told_what_people_settled(database_url: str) -> None:
+    """Not as a fault of ours: it was decided, and nothing has moved."""
+    async with paid_shop(database_url, two_stage=False) as (till, shop):
+        till.gateway.acquiring.limits = till.gateway.acquiring.limits._replace(recovery_tries=1)
+        for kind in (REFUND, OperationKind.INQUIRY):
+            till.acquirer.feel(kind, *[Mood.REFUSED] * 1_000)
+        refund = {"amount": "40", "externalID": "r-1"}
+        assert_error(await shop.operate(till.payment_id, "refund", **refund), 503, "in progress", 454)
+        resolution = resolution_of(till.gateway)
+
+        async def waits() -> bool:
+            (found,) = await resolution.list_open()
+            return found.operation.alerted_at is not None and found.operation.asked_until is None
+
+        await eventually(waits)
+        (found,) = await resolution.list_open()
+        await resolution.resolve(found.operation.id, happened=False, reason="the desk never saw it", who="root")
+        assert_error(await shop.operate(till.payment_id, "refund", **refund), 400, "No action taken", 476)
+        till.acquirer.moods.clear()
+        assert (await shop.operate(till.payment_id, "refund", amount="40", externalID="r-2")).status == 200
+
+
 async def test_another_operation_meanwhile_is_refused(database_url: str) -> None:
     async with paid_shop(database_url, two_stage=False) as (till, shop):
         till.acquirer.feel(REFUND, Mood.LOST)
@@ -256,6 +301,9 @@ async def test_another_operation_meanwhile_is_refused(database_url: str) -> None
         ("charge", {}, {"amount": [10]}, 400, "text or a number"),
         ("charge", {"Amount": "10"}, None, 400, "write amount"),
         ("charge", {}, {"ammount": 10}, 400, "write amount"),
+        ("charge", {}, {"params": [{"amount": 10}]}, 400, "stands inside of 'params'"),
+        ("charge", {"half": "1"}, None, 400, "is no parameter here"),
+        ("cancel", {"externalID": "3"}, None, 400, "header Idempotency-Key"),
         ("refund", {"amount": "10", "external_id": "r-1"}, None, 400, "write externalID"),
         ("refund", {}, {"amount": 10, "idempotencyKey": "k-1"}, 400, "header Idempotency-Key"),
         ("charge", {}, b"{", 400, "JSON"),

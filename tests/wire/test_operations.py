@@ -33,6 +33,10 @@ JSON = "application/json"
 REFUND = OperationKind.REFUND
 
 
+def headers(*values: str) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((b"idempotency-key", value.encode("latin-1", "replace")) for value in values)
+
+
 def parse(query: str = "", body: str = "", content_type: str = JSON) -> OperationRequest:
     return parse_operation(REFUND, query.encode(), content_type, body.encode())
 
@@ -72,6 +76,8 @@ def test_answers_are_the_golden_ones() -> None:
         ("externalID=" + "x" * 65, "", "64 characters"),
         ("externalID=a%0Ab", "", "not printable"),
         ("", '{"externalID": "a\\ud800"}', "not printable"),
+        ("externalID=e1+", "", "begins or ends with a space"),
+        ("", '{"externalId": " e1"}', "begins or ends with a space"),
         ("currency=tenge", "", "three letters"),
         ("", "{", "not valid JSON"),
         ("", "[1]", "JSON object"),
@@ -122,12 +128,14 @@ def test_cancel_takes_no_amount() -> None:
 
 
 def test_only_a_refund_has_a_key_of_its_own() -> None:
-    assert parse_operation(OperationKind.CAPTURE, b"externalID=a", "", b"").external_id == ""
+    for kind in (OperationKind.CAPTURE, OperationKind.VOID):
+        with pytest.raises(Refused, match="header Idempotency-Key"):
+            parse_operation(kind, b"externalID=3", "", b"")
     assert parse("externalID=a&externalId=a", '{"externalID": "a"}').external_id == "a"
 
 
-def test_unknown_fields_and_nulls_are_passed_over() -> None:
-    asked = parse("reason=x", '{"amount": null, "externalID": null, "comment": {"a": [1]}, "currency": "kzt"}')
+def test_nulls_are_absent() -> None:
+    asked = parse("reason=x", '{"amount": null, "externalID": null, "amnt": null, "comment": "a", "currency": "kzt"}')
     assert asked == OperationRequest(None, "", "KZT")
 
 
@@ -143,6 +151,8 @@ def test_unknown_fields_and_nulls_are_passed_over() -> None:
             (name, "amount")
             for name in ("\u0430mount", "\u0430m\u043eunt", "\uff21mount", "payoutAmount", "amountBonus")
         ),
+        *((name, "amount") for name in ("amnt", "amt", "refund", "partial", "\u0441\u0443\u043c\u043c\u0430")),
+        *((name, "externalID") for name in ("external", "externalRefundId", "key", "refundId", "requestId")),
         *((name, "externalID") for name in ("externalid", "ExternalID", "external_id", "exernalID", "externalIDs")),
         *((name, "currency") for name in ("Currency", "curency", "currency_code")),
         *((name, "Idempotency-Key") for name in ("idempotencyKey", "Idempotency-Key", "idempotency_key")),
@@ -154,26 +164,53 @@ def test_what_looks_like_a_field_is_not_passed_over(name: str, meant: str) -> No
         for query, body in (
             (urlencode({name: "10"}), ""),
             ("", json.dumps({name: 10})),
-            ("reason=x", json.dumps({"x": 1, name: "10"})),
+            ("reason=x", json.dumps({"terminal": 1, name: "10"})),
         ):
             with pytest.raises(Refused, match=meant) as refused:
                 parse_operation(kind, query.encode(), JSON, body.encode())
             assert (refused.value.refusal, refused.value.field) == (Refusal.INVALID_REQUEST, meant)
 
 
-def test_an_amount_inside_of_something_is_not_passed_over() -> None:
-    for inner in ("amount", "Amount", "externalID"):
-        with pytest.raises(Refused, match=f"'{inner}' stands inside of 'refund'"):
-            parse(body=json.dumps({"refund": {"x": 1, inner: 10}}))
+@pytest.mark.parametrize("inner", ("amount", "Amount", "externalID", "sum"))
+def test_a_field_inside_of_something_is_not_passed_over(inner: str) -> None:
+    wish: Any = {inner: 10}
+    for value in (wish, [wish], {"x": 1, "b": wish}, [1, {"b": [[wish]]}], {"b": {"c": {"d": wish}}}):
+        for name in ("params", "comment"):
+            with pytest.raises(Refused, match=f"'{inner}' stands inside of '{name}'"):
+                parse(body=json.dumps({name: value}))
+    deep = '{"a":' * 200 + json.dumps(wish) + "}" * 200
+    with pytest.raises(Refused, match=f"'{inner}' stands inside of 'a'"):
+        parse(body=deep)
 
 
 @pytest.mark.parametrize(
     "name",
-    ("", "id", "x", "account", "accountId", "count", "data", "reason", "description", "terminal", "terminalID",
-     "language", "invoiceID", "invoiceId", "cardMask", "comment", "approvalCode", "access_token", "client_id", "_"),
+    ("", "id", "x", "count", "data", "approvalCode", "reference", "\u0432\u043e\u0437\u0432\u0440\u0430\u0442", "_"),
+)
+def test_what_is_not_known_is_refused(name: str) -> None:
+    """It may have been meant as an amount, or as a key, whatever its name."""
+    for query, body in (
+        (urlencode({name: "10"}), ""),
+        ("amount=10", json.dumps({name: "r-1"})),
+        ("", json.dumps({name: 10})),
+        ("", json.dumps({name: [10]})),
+        ("", json.dumps({name: {}})),
+    ):
+        for kind in OPERATIONS.values():
+            with pytest.raises(Refused, match="only amount, currency and, of a refund, externalID are"):
+                parse_operation(kind, query.encode(), JSON, body.encode())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ("invoiceID", "invoiceId", "terminal", "terminalID", "terminalId", "accountID", "accountId", "language",
+     "description", "reason", "comment"),
 )  # fmt: skip
-def test_what_looks_like_no_field_is_passed_over(name: str) -> None:
+def test_what_a_shop_says_of_the_order_is_passed_over(name: str) -> None:
     assert parse(urlencode({name: "10"}), json.dumps({name: 10})) == OperationRequest(None)
+    for value in ([10], {"b": 10}, []):
+        with pytest.raises(Refused, match=f"{name} must be a text or a number"):
+            parse(body=json.dumps({name: value}))
 
 
 def test_amounts_of_a_status_may_come_back_beside_an_amount() -> None:
@@ -215,13 +252,39 @@ def test_content_names_operation_and_payment() -> None:
     ),
 )
 def test_idempotency_key(values: tuple[str, ...], key: str) -> None:
-    assert parse_idempotency_key(values) == key
+    assert parse_idempotency_key(headers(*values)) == key
 
 
-@pytest.mark.parametrize("values", (("",), ("  ",), ("a", "b"), ("x" * 256,), ("a\tb",), ("ключ",), ("a\0",)))
+@pytest.mark.parametrize("values", (("",), ("  ",), ("a", "b"), ("x" * 256,), ("a\tb",), ("clé",), ("a\0",)))
 def test_idempotency_keys_that_are_refused(values: tuple[str, ...]) -> None:
     with pytest.raises(Refused, match="Idempotency-Key"):
-        parse_idempotency_key(values)
+        parse_idempotency_key(headers(*values))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ("x-idempotency-key", "idempotency_key", "idempotency-token", "idempotency", "idempotencykey", "idempotent-id",
+     "idemptency-key", "x-idempotency-key-2"),
+)  # fmt: skip
+def test_headers_that_were_meant_as_the_key_are_refused(name: str) -> None:
+    for more in ((), headers("k-1")):
+        with pytest.raises(Refused, match="write Idempotency-Key") as refused:
+            parse_idempotency_key((*more, (name.encode(), b"k-1")))
+        assert refused.value.field == "Idempotency-Key"
+
+
+def test_headers_of_clients_and_their_infrastructure_mean_nothing() -> None:
+    names = (
+        b"host",
+        b"accept",
+        b"x-request-id",
+        b"x-correlation-id",
+        b"traceparent",
+        b"x-forwarded-for",
+        b"api-key",
+        b"k\xe9y",
+    )
+    assert parse_idempotency_key((name, b"k-1") for name in names) == ""
 
 
 def test_payment_id() -> None:

@@ -193,8 +193,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     tries: int = 0
     """Recovery steps made so far."""
     due_at: datetime | None
-    """Real time from which recovery may take it up, also after it was given up to people. None once it is settled, and
-    of a reversal, which its original drives."""
+    """Real time from which recovery may take it up, also after it was given up to people, and after a person settled it
+    as not happened. None once the acquirer has settled it, and of a reversal, which its original drives."""
     asked_until: datetime | None = None
     """Real time until which somebody may be asking the acquirer about it, who wrote it here first; nobody asks longer.
     None: nobody does. It belongs to whoever wrote the value that stands here."""

@@ -5,6 +5,7 @@ unknown, never a guess: an authorize or purchase is then inquired and reversed, 
 sent again.
 """
 
+import re
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -34,14 +35,19 @@ from tolem.flows.rounds import Stamp
 from tolem.storage.store import Decision
 from tolem.wire.reasons import UNKNOWN_CODES
 
+APPROVAL_CODE = re.compile(r"[0-9A-Za-z]{6}")
+"""ISO 8583 field 38."""
 REASON_NO_ANSWER = 458
 """The acquirer did not answer and confirmed later that nothing is taken."""
 HOLD_EXPIRED = "hold expired"
 """`Operation.cause` of a void that nobody asked for."""
+NOT_HAPPENED_CONFIRMED = "not_happened_confirmed"
+"""Event: the acquirer says what a person said before."""
 NOTHING_HELD = {"hold_expires_at": None, "release_at": None}
 RELEASE_GAP = timedelta(days=1)
 GAP_MAX = timedelta(minutes=1)
 GIVEN_UP_GAP = timedelta(minutes=15)
+RECHECK_GAP_MAX = timedelta(days=1)
 
 
 class Recorded(NamedTuple):
@@ -56,11 +62,13 @@ class Recorded(NamedTuple):
 
 
 def is_certain(answer: AcquirerAnswer, operation: Operation, currency: str) -> bool:
-    """An answer settles an operation only if it is about it, about its whole amount, and not open itself."""
+    """An answer settles an operation only if it is about it, about its whole amount, and not open itself; an approved
+    card attempt has an approval code, which its shop and payer are told."""
     if answer.key != operation.id or answer.reason_code in UNKNOWN_CODES or answer.currency not in ("", currency):
         return False
     if answer.verdict is Verdict.APPROVED:
-        return answer.amount == operation.amount and answer.reason_code == 0
+        is_coded = operation.kind not in CARD_KINDS or APPROVAL_CODE.fullmatch(answer.approval_code) is not None
+        return is_coded and answer.amount == operation.amount and answer.reason_code == 0
     return answer.verdict is Verdict.DECLINED and answer.reason_code != 0
 
 
@@ -72,21 +80,27 @@ def record_answer(
     stamp: Stamp,
     *,
     was_recovered: bool = False,
+    by_hand: bool = False,
 ) -> Decision[Recorded]:
     """A certain answer → the operation's end and what follows from it for payment and round.
 
-    `was_recovered`: whoever asked for it was not told this result, so a repeat has to find it.
+    `was_recovered`: whoever asked for it was not told this result, so a repeat has to find it. `by_hand`: a person gave
+    it. A capture, void or refund that did not happen is still inquired about then, unless the acquirer has contradicted
+    that before: its desk may have undone what its machine goes on calling approved. A person may also correct one that
+    was settled as not happened.
     """
     operation = history.operations[operation_id]
     if was_recovered and operation.doubted_at is None:
         operation = replace(operation, doubted_at=stamp.at)
     payment = history.payments[operation.payment_id]
-    if operation.status not in OPEN_OPERATIONS:
-        return _open_again(operation, payment, answer, stamp)
+    if operation.status not in OPEN_OPERATIONS and not by_hand:
+        return _hear_late(operation, payment, answer, stamp)
     if operation.kind in CARD_KINDS:
         return _record_attempt(history, operation, payment, answer, terminal, stamp)
     if answer.verdict is Verdict.DECLINED:
         settled = _settle(operation, OperationStatus.DECLINED, stamp.at, answer.reason_code)
+        if by_hand and operation.finished_at is None:
+            settled = _keep_asking(settled, stamp)
         event = _event(payment, f"{operation.kind}_declined", f"with {answer.reason_code}", stamp)
         kept = _release_again(payment, operation, stamp)
         return Decision(Recorded(payment.status), (settled, event, *kept))
@@ -119,10 +133,10 @@ def record_unknown(
 
 
 def ask_again(history: OrderHistory, asked: Operation, until: datetime) -> Decision[Operation | None]:
-    """Before another exchange about an open operation: the operation, taken up until then. None: it has been settled
+    """Before another exchange about an operation: the operation, taken up until then. None: it has been settled
     meanwhile, or taken up by somebody else. `asked`: as it was when it was taken up."""
     operation = history.operations[asked.id]
-    if operation.status not in OPEN_OPERATIONS or not _is_held_by(operation, asked):
+    if operation.due_at is None or not _is_held_by(operation, asked):
         return Decision(None)
     held = replace(operation, due_at=until, asked_until=until)
     return Decision(held, (held,))
@@ -137,7 +151,7 @@ def postpone(
     True: given up just now.
     """
     operation = history.operations[asked.id]
-    if operation.status not in OPEN_OPERATIONS or not _is_held_by(operation, asked):
+    if operation.due_at is None or not _is_held_by(operation, asked):
         return Decision(False)
     waiting = replace(operation, due_at=due_at, asked_until=None)
     if not given_up or operation.alerted_at is not None:
@@ -158,7 +172,7 @@ def find_reversal(history: OrderHistory, operation_id: UUID) -> Operation | None
 def prepare_reversal(
     history: OrderHistory, asked: Operation, until: datetime, reversal_id: UUID, stan: str, stamp: Stamp
 ) -> Decision[tuple[Operation, Operation] | None]:
-    """An open authorize or purchase, taken up until then, and its reversal, committed before it is sent: the one that
+    """An authorize or purchase, taken up until then, and its reversal, committed before it is sent: the one that
     exists, or a new one. None as in `ask_again`: it must not be reversed."""
     operation, taken_up = ask_again(history, asked, until)[:2]
     if operation is None:
@@ -183,16 +197,25 @@ def prepare_reversal(
 
 
 def record_reversal(
-    history: OrderHistory, operation_id: UUID, terminal: Terminal, stamp: Stamp, cause: str = "reversed"
+    history: OrderHistory, operation_id: UUID, terminal: Terminal, stamp: Stamp, *, by_hand: bool = False
 ) -> Decision[Recorded]:
-    """It is confirmed that an authorize or purchase did not and will not happen, so the payment has failed."""
+    """It is confirmed that an authorize or purchase did not and will not happen, so the payment has failed. `by_hand`:
+    a person says so; the reversal is sent until the acquirer confirms it, too."""
     original = history.operations[operation_id]
     payment = history.payments[original.payment_id]
-    if original.status not in OPEN_OPERATIONS:
+    if original.due_at is None:
         return Decision(Recorded(payment.status))
     undone = _settle(original, OperationStatus.REVERSED, stamp.at, REASON_NO_ANSWER)
     reversal = find_reversal(history, operation_id)
-    confirmed = (_settle(reversal, OperationStatus.APPROVED, stamp.at, 0),) if reversal else ()
+    confirmed: tuple[Operation, ...] = ()
+    if by_hand:
+        undone = _keep_asking(undone, stamp)
+    elif reversal:
+        confirmed = (_settle(reversal, OperationStatus.APPROVED, stamp.at, 0),)
+    if original.status not in OPEN_OPERATIONS:
+        event = _event(payment, NOT_HAPPENED_CONFIRMED, f"{original.kind}: reversed", stamp)
+        return Decision(Recorded(payment.status), (undone, *confirmed, event))
+    cause = "resolved by hand" if by_hand else "reversed"
     if payment.status not in OPEN_STATUSES:  # it has failed before; a late approval had opened the operation again
         return Decision(Recorded(payment.status), (undone, *confirmed, _event(payment, "late_reversed", cause, stamp)))
     failed = advance(payment, PaymentStatus.FAILED, stamp.at, reason_code=REASON_NO_ANSWER)
@@ -209,6 +232,12 @@ def recovery_due(real_now: datetime, tries: int, step: timedelta, given_up: bool
     return real_now + min(gap, max(step, GAP_MAX))
 
 
+def recheck_due(real_now: datetime, tries: int) -> datetime:
+    """When the acquirer is asked again about what a person settled as not happened: ever later, up to once a day."""
+    gap: timedelta = GIVEN_UP_GAP * 2 ** min(tries - 1, 10)
+    return real_now + min(gap, RECHECK_GAP_MAX)
+
+
 def record_unauthenticated(
     history: OrderHistory, payment: Payment, ruling: Ruling, terminal: Terminal, stamp: Stamp
 ) -> Decision[Recorded]:
@@ -218,12 +247,18 @@ def record_unauthenticated(
     return _after_failure(history, None, ended, terminal, stamp, f"not authenticated: {ruling.reason_code}")
 
 
-def _open_again(operation: Operation, payment: Payment, answer: AcquirerAnswer, stamp: Stamp) -> Decision[Recorded]:
+def _hear_late(operation: Operation, payment: Payment, answer: AcquirerAnswer, stamp: Stamp) -> Decision[Recorded]:
     """An answer about a settled operation changes nothing, unless the acquirer approved what was settled as not
     happened, say by a person's word. It is opened again then, and recovery finds out: an authorize or purchase is
     reversed, since its shop was told, or its payer saw, that nothing is taken. A capture, void or refund counts if the
-    acquirer says it again and the payment has room for it; otherwise it is for people."""
-    if answer.verdict is not Verdict.APPROVED or operation.status is OperationStatus.APPROVED:
+    acquirer says it again and the payment has room for it; otherwise it is for people. A decline confirms a person's
+    word about one of these: it is asked about no more."""
+    if answer.verdict is not Verdict.APPROVED:
+        if operation.due_at is None or operation.kind in CARD_KINDS:
+            return Decision(Recorded(payment.status))
+        event = _event(payment, NOT_HAPPENED_CONFIRMED, f"{operation.kind}: declined {answer.reason_code}", stamp)
+        return Decision(Recorded(payment.status), (replace(operation, due_at=None, asked_until=None), event))
+    if operation.status is OperationStatus.APPROVED:
         return Decision(Recorded(payment.status))
     event = _event(payment, "late_approval", f"{operation.kind} was settled as {operation.status}", stamp)
     opened = replace(
@@ -326,6 +361,11 @@ def _may_succeed(order: Order, payment: Payment) -> bool:
 
 def _settle(operation: Operation, status: OperationStatus, at: datetime, reason_code: int) -> Operation:
     return replace(operation, status=status, reason_code=reason_code, due_at=None, asked_until=None, finished_at=at)
+
+
+def _keep_asking(settled: Operation, stamp: Stamp) -> Operation:
+    """A person's word settles it; the acquirer is asked until it has answered, too, in case the person was wrong."""
+    return replace(settled, due_at=stamp.real_at, tries=0)
 
 
 def _event(payment: Payment, kind: str, detail: str, stamp: Stamp) -> Event:

@@ -8,6 +8,9 @@ way.
 
 An inquiry that is not answered says nothing: for a while it is asked again before a sale is undone.
 
+What a person settled as not happened is asked about, too, until the acquirer has said so: a card attempt is reversed,
+a capture, void or refund inquired. If the acquirer approved it, it is opened again.
+
 A row is touched only after its deadline and a margin, and never needs the card. What stays open after many tries is
 given up to people: an alert, and `tolem resolve`. It is still tried, slowly, in case the acquirer comes back first.
 """
@@ -22,7 +25,7 @@ from msgspec.structs import replace
 from tolem.acquirers.base import AcquirerAnswer, AcquirerRequest, Verdict
 from tolem.domain.history import OrderHistory
 from tolem.domain.merchant import Terminal
-from tolem.domain.payment import CARD_KINDS, Operation, OperationKind
+from tolem.domain.payment import CARD_KINDS, OPEN_OPERATIONS, Operation, OperationKind
 from tolem.flows import outcome
 from tolem.flows.acquiring import Acquiring
 from tolem.flows.directory import Directory
@@ -67,7 +70,8 @@ class Recovery:
         step = _Step(operation, terminal, history.payments[operation.payment_id].currency)
         recorded = await self._find_out(history, step)
         is_given_up = False if recorded else await self._postpone(step)
-        status = recorded.status if recorded else "given up" if is_given_up else "open"
+        is_open = "unconfirmed" if step.is_settled else "open"
+        status = recorded.status if recorded else "given up" if is_given_up else is_open
         recoveries_total.labels(status).inc()
         (log.error if is_given_up else log.info)(
             "recovery",
@@ -79,8 +83,10 @@ class Recovery:
         )
 
     async def _find_out(self, history: OrderHistory, step: "_Step") -> Recorded | None:
-        """The settled outcome; None: still open."""
+        """The settled outcome; None: nothing certain was learned."""
         operation = step.operation
+        if step.is_settled:
+            return await (self._reverse(step) if operation.kind in CARD_KINDS else self._recheck(step))
         if outcome.find_reversal(history, operation.id) is None:
             answer = await self._inquire(step)
             if isinstance(answer, str) and operation.tries < INQUIRIES_MIN:
@@ -90,6 +96,13 @@ class Recovery:
                 if recorded is not None or step.is_without_room:
                     return recorded
         return await (self._reverse(step) if operation.kind in CARD_KINDS else self._send_again(step))
+
+    async def _recheck(self, step: "_Step") -> Recorded | None:
+        """The acquirer's word on what a person settled. None: it had no certain one."""
+        answer = await self._inquire(step)
+        if isinstance(answer, str) or not outcome.is_certain(answer, step.operation, step.currency):
+            return None
+        return await self._record(step, answer, "inquiry")
 
     async def _record(self, step: "_Step", answer: AcquirerAnswer, recovered_by: str) -> Recorded | None:
         """What a certain answer settled; None: it was approved, and may not count."""
@@ -165,7 +178,10 @@ class Recovery:
         given_up = f"after {tries} tries" if tries >= self._acquiring.limits.recovery_tries else ""
         if step.is_without_room:
             given_up = "approved late, and the payment has no room for it"
-        due_at = outcome.recovery_due(stamp.real_at, tries, self._margin, bool(given_up))
+        if step.is_settled:
+            given_up, due_at = "", outcome.recheck_due(stamp.real_at, tries)
+        else:
+            due_at = outcome.recovery_due(stamp.real_at, tries, self._margin, bool(given_up))
         return await self._change(
             step, lambda history: outcome.postpone(history, step.operation, due_at, stamp, given_up=given_up)
         )
@@ -187,6 +203,8 @@ class _Step:
         """As this step took it up last."""
         self.terminal = terminal
         self.currency = currency
+        self.is_settled = operation.status not in OPEN_OPERATIONS
+        """By a person, whose word is to be confirmed."""
         self.is_without_room = False
         """The acquirer approved it, and it can't be booked."""
 

@@ -2,6 +2,8 @@
 
 Called from the command line. It goes the same way as an acquirer's answer, so every rule holds here, too. Nothing is
 settled while an exchange about it may be running: its answer would come too late to count.
+
+What people call not happened is still asked about (recovery); until the acquirer has confirmed it they may correct it.
 """
 
 import re
@@ -26,10 +28,9 @@ from tolem.ids import Ids
 from tolem.storage import keys, queries
 from tolem.storage.store import Decision, Store
 
-REASON_RESOLVED = 456
-"""Reason of a capture, void or refund that did not happen, by a person's word."""
+REASON_RESOLVED = 476
+"""Reason of a capture, void or refund that did not happen, by a person's word: no action taken."""
 
-_APPROVAL_CODE = re.compile(r"[0-9A-Za-z]{6}")
 _REFERENCE = re.compile(r"[0-9A-Za-z]{12}")
 _Decide: TypeAlias = Callable[[OrderHistory, Operation, Terminal, Stamp], Decision[Recorded]]
 
@@ -65,15 +66,21 @@ class Resolution:
 
         The shop is told as if the acquirer had said so. `reason`: at least a few words, kept for ever. `approval_code`
         and `reference` (the RRN, empty: ours): from the acquirer's statement; an authorize or purchase that happened
-        needs the first.
+        needs the first. What was resolved as not happened may be resolved as happened, a capture, void or refund, until
+        the acquirer has confirmed it.
         """
         words = "happened" if happened else "did not happen"
 
         def decide(history: OrderHistory, operation: Operation, terminal: Terminal, stamp: Stamp) -> Decision[Recorded]:
             is_attempt = operation.kind in CARD_KINDS
+            if operation.status not in OPEN_OPERATIONS:
+                if not happened:
+                    raise Refused(Refusal.WRONG_STATE, "it is settled so already; the acquirer is still asked about it")
+                if is_attempt:
+                    raise Refused(Refusal.WRONG_STATE, "it was settled as not happened, and is being reversed")
             if is_attempt and not happened:
-                return outcome.record_reversal(history, operation_id, terminal, stamp, cause="resolved by hand")
-            if is_attempt and not _APPROVAL_CODE.fullmatch(approval_code):
+                return outcome.record_reversal(history, operation_id, terminal, stamp, by_hand=True)
+            if is_attempt and not outcome.APPROVAL_CODE.fullmatch(approval_code):
                 raise Refused(
                     Refusal.INVALID_REQUEST,
                     "give the approval code of the acquirer's statement, 6 letters or digits: the shop is told it",
@@ -82,7 +89,9 @@ class Resolution:
             if reference and not _REFERENCE.fullmatch(reference):
                 raise Refused(Refusal.INVALID_REQUEST, "the reference (RRN) has 12 letters or digits", "reference")
             answer = _answer(operation, happened, approval_code, reference)
-            decision = outcome.record_answer(history, operation_id, answer, terminal, stamp, was_recovered=True)
+            decision = outcome.record_answer(
+                history, operation_id, answer, terminal, stamp, was_recovered=True, by_hand=True
+            )
             if decision.answer.must_reverse:
                 raise Refused(Refusal.WRONG_STATE, _why_too_late(history, operation))
             return decision
@@ -116,7 +125,7 @@ class Resolution:
 
         def decide_waiting(history: OrderHistory | None) -> Decision[Recorded]:
             operation = history.operations.get(operation_id) if history else None
-            if history is None or operation is None or operation.status not in OPEN_OPERATIONS:
+            if history is None or operation is None or (operation.due_at is None and not _is_reversal(operation)):
                 raise Refused(Refusal.WRONG_STATE, f"operation {operation_id} is settled already")
             _check_waits(operation, self._clock.real_now())  # now: a step may have taken it up a moment ago
             decision = decide(history, operation, terminal, stamp)
@@ -133,9 +142,13 @@ class Resolution:
         return await self._store.change((keys.order_by_id(order_id),), decide_waiting)
 
 
+def _is_reversal(operation: Operation) -> bool:
+    return operation.kind is OperationKind.REVERSAL
+
+
 def _check_waits(operation: Operation, real_now: datetime) -> None:
     """Raises Refused while the operation is not given up, or an exchange about it may be running, in any process."""
-    if operation.kind is OperationKind.REVERSAL:
+    if _is_reversal(operation):
         raise Refused(Refusal.WRONG_STATE, f"settle the operation that it reverses: {operation.original_id}")
     if operation.alerted_at is None:
         raise Refused(

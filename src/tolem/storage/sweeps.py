@@ -39,8 +39,9 @@ class DueHold(NamedTuple):
 
 
 async def claim_operations(store: Store, *, real_now: datetime, until: datetime, limit: int) -> list[Operation]:
-    """Takes up operations without a known outcome that are due, and counts the try. They may be asked about until then,
-    and are due again then unless the outcome is recorded before."""
+    """Takes up operations that are due, and counts the try: those without a known outcome, and those that a person has
+    settled and the acquirer has not confirmed. They may be asked about until then, and are due again then unless the
+    outcome is recorded before."""
     return await store.sweep(_CLAIM_OPERATIONS, real_now=real_now, until=until, limit=limit)
 
 
@@ -82,7 +83,7 @@ def _claim_operations() -> sa.Executable:
     claimed = (
         sa.select(taken.c.id)
         .join(orders, orders.c.id == taken.c.order_id)
-        .where(taken.c.due_at <= _instant("real_now"), one_of(taken.c.status, OPEN_OPERATIONS))
+        .where(taken.c.due_at <= _instant("real_now"))
         .order_by(taken.c.due_at)
         .limit(_number("limit"))
         .with_for_update(skip_locked=True, of=(taken, orders))

@@ -9,7 +9,7 @@ as long as nothing is reserved.
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -98,7 +98,10 @@ def on_both_hosts(paths: Mapping[str, "Endpoint"]) -> list[Route]:
 
 
 async def authenticate(access: Access, request: Request) -> Bearer:
-    """The bearer of the Authorization header (RFC 6750 §2.1; the scheme in any case). Raises Refused."""
+    """The bearer of the Authorization header (RFC 6750 §2.1; the scheme in any case). Raises Refused, also for two that
+    differ: which one is meant?"""
+    if len({value for name, value in request.scope["headers"] if name == b"authorization"}) > 1:
+        raise Refused(Refusal.INVALID_REQUEST, "Authorization comes twice with different values", "Authorization")
     scheme, _, token = request.header(b"authorization").partition(" ")
     return await access.authenticate(token.strip() if scheme.lower() == "bearer" else "")
 
@@ -141,7 +144,7 @@ class _Api:
             request.header(b"content-type"),
             await request.body(wire.BODY_BYTES_MAX),
         )
-        key = wire.parse_idempotency_key(_header_values(request, b"idempotency-key"))
+        key = wire.parse_idempotency_key(request.scope["headers"])
         if asked.currency:
             answer = await self._statuses.by_payment(bearer, payment_id)
             if isinstance(answer, Found) and answer.payment and answer.payment.currency != asked.currency:
@@ -256,7 +259,3 @@ def _answer_move(result: MoneyResult) -> Response:
     if result.is_approved:
         return json_response(200, wire.render_done(result.external_id))
     return json_response(400, wire.render_declined(result.reason_code))
-
-
-def _header_values(request: Request, name: bytes) -> Iterable[str]:
-    return [bytes(value).decode("latin-1") for key, value in request.scope["headers"] if key == name]

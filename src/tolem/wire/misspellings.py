@@ -1,28 +1,28 @@
 """Names that were probably meant to be a field of a call that moves money.
 
-Called by `wire.operations`. An amount that is passed over moves everything, a key that is passed over moves it twice:
-so what looks like one of these fields and is none is refused. Other names mean nothing here and harm nobody.
+Called by `wire.operations`, which refuses what it does not know: so a refusal can tell the right spelling.
 """
 
 import re
 import unicodedata
 
+AMOUNT = "amount"
+EXTERNAL_ID = "externalID"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _MEANT = {
-    "amount": "amount",
-    "externalid": "externalID",
+    "amount": AMOUNT,
+    "externalid": EXTERNAL_ID,
     "currency": "currency",
     "idempotencykey": IDEMPOTENCY_KEY,
 }
 """Plain letters → the right spelling."""
-_OTHER_WORDS = {
-    "sum": "amount",
-    "summa": "amount",
-    "total": "amount",
-    "value": "amount",
-    "idempotency": IDEMPOTENCY_KEY,
-}
+_OTHER_WORDS = (
+    dict.fromkeys(("amnt", "amt", "partial", "refund", "sum", "summa", "cymma", "total", "value"), AMOUNT)
+    | dict.fromkeys(("external", "externalrefundid", "key", "refundid", "requestid"), EXTERNAL_ID)
+    | {"idempotency": IDEMPOTENCY_KEY}
+)
+"""The same for other words; Russian ones in the Latin letters that they look like."""
 _LIKE_LATIN = str.maketrans("аеікмнорстух", "aeikmnopctyx")
 """Cyrillic letters that look like Latin ones: they come from a keyboard that was not switched."""
 _NO_LETTER = re.compile(r"[\W_]+")

@@ -16,7 +16,7 @@ import msgspec
 
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.payment import OperationKind
-from tolem.wire.misspellings import IDEMPOTENCY_KEY, find_meant
+from tolem.wire.misspellings import AMOUNT, EXTERNAL_ID, IDEMPOTENCY_KEY, find_meant
 from tolem.wire.reasons import reason_text
 
 BODY_BYTES_MAX = 16 * 1024
@@ -42,10 +42,16 @@ _AMOUNT_CHARS_MAX = 32
 _KEY = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Za-z]{3}", re.ASCII)
 
-_FIELDS = {"amount": "amount", "externalID": "externalID", "externalId": "externalID", "currency": "currency"}
-"""Spelling → field. What looks like one of them is refused, everything else is ignored."""
-_OF_A_STATUS = ("orgAmount", "payoutAmount", "amountBonus")
-"""Amounts in the answer to a question for the status, which a shop may send back; ignored beside an amount."""
+_FIELDS = {"amount": AMOUNT, "externalID": EXTERNAL_ID, "externalId": EXTERNAL_ID, "currency": "currency"}
+"""Spelling → field."""
+_HARMLESS = frozenset(
+    ("invoiceID", "invoiceId", "terminal", "terminalID", "terminalId", "accountID", "accountId", "language",
+     "description", "reason", "comment")
+)  # fmt: skip
+"""What a shop may say of an order or of its wish, as a text or a number: it is passed over. Everything else that is no
+field is refused: passed over, an amount of another spelling would move everything, and a key would move it twice."""
+_OF_A_STATUS = frozenset(("orgAmount", "payoutAmount", "amountBonus"))
+"""Amounts in the answer to a question for the status, which a shop may send back; passed over beside an amount."""
 
 _JSON = json.JSONDecoder(object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=str)
 """Objects as tuples of pairs, which no array becomes, and in which a name that comes twice is seen."""
@@ -98,8 +104,11 @@ def parse_operation(kind: OperationKind, query: bytes, content_type: str, body: 
             raise WrongContentType
         pairs += _parse_json(body)
     fields = _collect(pairs)
-    amount = fields.get("amount")
-    _refuse_misspelled([pair for pair in pairs if pair[0] not in _FIELDS], has_amount=amount is not None)
+    amount = fields.get(AMOUNT)
+    harmless = _HARMLESS if amount is None else _HARMLESS | _OF_A_STATUS
+    for name, value in pairs:
+        if name not in _FIELDS and not (name in harmless and isinstance(value, str | bool)):
+            _refuse_unknown(name, value)
     if amount is not None and kind is OperationKind.VOID:
         _refuse("cancel releases the whole hold: leave out amount, or charge a part, which releases the rest", "amount")
     if amount == "":
@@ -107,13 +116,24 @@ def parse_operation(kind: OperationKind, query: bytes, content_type: str, body: 
     currency = fields.get("currency", "")
     if currency and not _CURRENCY.fullmatch(currency):
         _refuse("currency must be three letters such as KZT", "currency")
-    external_id = fields.get("externalID", "") if kind is OperationKind.REFUND else ""
+    external_id = fields.get(EXTERNAL_ID, "")
+    if external_id and kind is not OperationKind.REFUND:
+        _refuse(
+            f"externalID is a key of refunds: send the key of this call as the header {IDEMPOTENCY_KEY}", EXTERNAL_ID
+        )
     return OperationRequest(amount, external_id, currency.upper())
 
 
-def parse_idempotency_key(values: Iterable[str]) -> str:
-    """All values of the header Idempotency-Key → the key; empty: there is none. Raises Refused."""
-    keys = set(values)
+def parse_idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Of all headers of a request, names in lower case, the key; empty: there is none. Raises Refused, also for another
+    name that was meant as this one: a repeat without its key would move money again."""
+    keys = set()
+    for name, value in headers:
+        text = name.decode("latin-1")
+        if name == b"idempotency-key":
+            keys.add(value.decode("latin-1"))
+        elif "idempot" in text or find_meant(text) == IDEMPOTENCY_KEY:
+            _refuse(f"the header {text[:40]!r} is not known: write {IDEMPOTENCY_KEY}", IDEMPOTENCY_KEY)
     if not keys:
         return ""
     (key, *others) = keys
@@ -190,26 +210,39 @@ def _collect(pairs: list[tuple[str, object]]) -> dict[str, str]:
             continue
         if not isinstance(value, str):
             _refuse(f"{name} must be a text or a number", name)
-        limit = EXTERNAL_ID_CHARS_MAX if field == "externalID" else _AMOUNT_CHARS_MAX
+        limit = EXTERNAL_ID_CHARS_MAX if field == EXTERNAL_ID else _AMOUNT_CHARS_MAX
         if len(value) > limit or not value.isprintable():
             _refuse(f"{name} has more than {limit} characters, or one that is not printable", name)
+        if value != value.strip():
+            _refuse(f"{name} begins or ends with a space", name)
         known = fields.setdefault(field, value)
-        if known != value and not (field == "amount" and _canonical_amount(known) == _canonical_amount(value)):
+        if known != value and not (field == AMOUNT and _canonical_amount(known) == _canonical_amount(value)):
             _refuse(f"{name} comes twice with different values, in the query or in the body", name)
     return fields
 
 
-def _refuse_misspelled(others: list[tuple[str, object]], *, has_amount: bool) -> None:
-    """What was meant as a field and is passed over would move everything, or move it twice."""
-    for name, value in others:
-        meant = None if has_amount and name in _OF_A_STATUS else find_meant(name)
-        if meant == IDEMPOTENCY_KEY:
-            _refuse(f"{name[:40]!r} is no parameter: send the key as the header {meant}", meant)
-        if meant is not None:
-            _refuse(f"{name[:40]!r} is no parameter here: write {meant}", meant)
-        inside = value if isinstance(value, tuple) else ()
-        if found := next((inner for inner, _ in inside if find_meant(inner)), ""):
-            _refuse(f"{found[:40]!r} stands inside of {name[:40]!r}: write it beside the others", found[:40])
+def _refuse_unknown(name: str, value: object) -> NoReturn:
+    """Says what it was probably meant to be, looking inside of it, too."""
+    shown, meant = repr(name[:40]), find_meant(name)
+    if meant == IDEMPOTENCY_KEY:
+        _refuse(f"{shown} is no parameter: send the key as the header {meant}", meant)
+    if meant is not None:
+        _refuse(f"{shown} is no parameter here: write {meant}", meant)
+    if found := next((inner for inner in _names_inside(value) if find_meant(inner)), ""):
+        _refuse(f"{found[:40]!r} stands inside of {shown}: write it beside the others", found[:40])
+    if name in _HARMLESS:
+        _refuse(f"{name} must be a text or a number", name)
+    _refuse(f"{shown} is no parameter here: only amount, currency and, of a refund, externalID are", name[:40])
+
+
+def _names_inside(value: object) -> Iterable[str]:
+    """Of all objects in a JSON value, however deep."""
+    waiting = [value]
+    while waiting:
+        for member in value if isinstance(value := waiting.pop(), tuple | list) else ():
+            if isinstance(value, tuple):
+                yield member[0]
+            waiting.append(member[1] if isinstance(value, tuple) else member)
 
 
 def _canonical_amount(text: str) -> str:
