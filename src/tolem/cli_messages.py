@@ -328,8 +328,7 @@ def _show_row(listed: ListedMessage) -> None:
     state = click.style(f"{message.state:9}", fg=STATE_COLOURS[message.state])
     tried = "not tried yet"
     if last is not None:
-        answer = str(last.status) if last.status is not None else last.error
-        tried = f"try {last.number}: {answer}, {last.duration_ms} ms"
+        tried = f"try {last.number}: {last.answer}, {last.duration_ms} ms"
     if message.state is MessageState.WAITING and message.due_at is not None:
         tried += f"; next {format_moment(message.due_at)}"
     click.echo(
@@ -368,9 +367,8 @@ def _show_delivery(told: dict[str, Any], found: InspectedMessage, end: ToldLine)
     click.echo(_indent(told["body"]))
     for attempt, described in zip(found.delivery.attempts, told["attempts"], strict=True):
         click.echo()
-        answer = str(attempt.status) if attempt.status is not None else attempt.error
         where = f" from {attempt.address}" if attempt.address else ""
-        title = f"try {attempt.number}: {answer}{where} after {attempt.duration_ms} ms"
+        title = f"try {attempt.number}: {attempt.answer}{where} after {attempt.duration_ms} ms"
         click.echo(f"{click.style(title, bold=True)}  {format_moment(attempt.at)}")
         if described["headers"]:
             click.echo("  sent")

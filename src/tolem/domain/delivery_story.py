@@ -98,8 +98,12 @@ def advise(attempt: Attempt) -> Advice | None:
     if status is None:
         return FAULT_ADVICE[attempt.fault or Fault.OTHER]
     if 200 <= status <= 299:
+        if attempt.fault is Fault.SANDBOX:
+            return Advice.VERIFY_CHANGED
         # A site that answers every address with its start page takes a message without reading it.
         return Advice.CHECK_CATCH_ALL if _quote(attempt.response).lower().startswith(("<!doctype", "<html")) else None
+    if attempt.fault is Fault.SANDBOX:
+        return Advice.REMOVE_FAULT
     if status in STATUS_ADVICE:
         return STATUS_ADVICE[status]
     if status == GONE:
@@ -123,7 +127,8 @@ def _tell_try(attempt: Attempt) -> Line:
         return Line(Step.TRY, Mark.BAD, Fact.TRY_FAILED, attempt.at, values, advice, attempt.error)
     is_delivered = 200 <= attempt.status <= 299
     fact, mark = (Fact.TRY_DELIVERED, Mark.DONE) if is_delivered else (Fact.TRY_ANSWERED, Mark.BAD)
-    return Line(Step.TRY, mark, fact, attempt.at, values, advice, _quote(attempt.response))
+    quote = "; ".join(text for text in (attempt.error, _quote(attempt.response)) if text)
+    return Line(Step.TRY, mark, fact, attempt.at, values, advice, quote)
 
 
 def _tell_again(event: Event) -> Line:

@@ -120,6 +120,7 @@ class Advice(StrEnum):
     ANSWER_FIRST = "answer_first"
     SPEAK_HTTP = "speak_http"
     REMOVE_FAULT = "remove_fault"
+    VERIFY_CHANGED = "verify_changed"
     ASK_US = "ask_us"
     NAME_FINAL_ADDRESS = "name_final_address"
     LET_IN = "let_in"

@@ -127,7 +127,7 @@ ADVICES = {
         "hosts, too)."
     ),
     Advice.MEND_CERTIFICATE: mark("Renew the shop's certificate, and let its server send the whole chain."),
-    Advice.MEND_TLS: mark("See that TLS 1.2 or newer is spoken at this port."),
+    Advice.MEND_TLS: mark("See that TLS 1.2 or newer is spoken at this port, or name the port where it is."),
     Advice.KEEP_CONNECTION: mark(
         "The shop's server closed the connection: look in its log for a crash or a limit at that time."
     ),
@@ -136,6 +136,10 @@ ADVICES = {
     Advice.REMOVE_FAULT: mark(
         "The sandbox did this on purpose: tolem faults lists what it was asked to do, tolem faults remove --all ends "
         "it (or name the fault that the try tells of)."
+    ),
+    Advice.VERIFY_CHANGED: mark(
+        "The sandbox changed this message on its way, as it was asked to, and the shop took it all the same: verify "
+        "the signature."
     ),
     Advice.ASK_US: mark("Look in tolem's own log for this message."),
     Advice.NAME_FINAL_ADDRESS: mark(

@@ -235,11 +235,13 @@ class Notifier:
         if self._seconds_left(message) < terms.whole_seconds:
             await self._give_back(message)
             return
-        at = self._clock.now()
+        at, started = self._clock.now(), asyncio.get_running_loop().time()
         result = await self._sender.send(message, terms)
         if result is None:
             return
-        self._hosts.judge(slot, result.duration_ms / 1000, is_answered=result.status is not None)
+        # The slot was held until the body's start had come, too.
+        taken = asyncio.get_running_loop().time() - started
+        self._hosts.judge(slot, taken, is_answered=result.status is not None)
         counted = await self._store_result(message, terms, at, result)
         if counted is None:
             return
