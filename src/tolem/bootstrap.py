@@ -32,7 +32,7 @@ from tolem.flows.recovery import Recovery
 from tolem.flows.redelivery import Redelivery
 from tolem.flows.replay import Replay
 from tolem.flows.saved_cards import SavedCards
-from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
+from tolem.flows.signing import KEEP_HOURS, Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
 from tolem.flows.way_back import WayBack
@@ -62,6 +62,7 @@ from tolem.storage.store import Decision, Store
 from tolem.storage.timekeeping import Timekeeper
 from tolem.storage.vault import Vault
 from tolem.telemetry import (
+    log,
     messages_undelivered,
     operations_by_age,
     operations_given_up,
@@ -162,7 +163,7 @@ async def open_gateway(
     await store_fixtures(store, clock, sealer)
     secrets = WebhookSecretKeeper(store, clock, sealer)
     if config.webhook_secret:
-        await secrets.change(TERMINAL_ID, config.webhook_secret, keep_hours=0)
+        await use_webhook_secret(secrets, config.webhook_secret)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
     directory = Directory(store)
     signer = Signer(directory, sealer)
@@ -283,6 +284,19 @@ async def check_keys(store: Store, sealer: Sealer) -> None:
             f"webhook secrets of {len(terminals)} terminals, such as {terminals[0]}, are sealed under a server key that"
             f" is not configured, {key_id}: add it to server_key, or use tolem terminal secret new"
         )
+
+
+async def use_webhook_secret(secrets: WebhookSecretKeeper, secret: str) -> None:
+    """The published terminal's secret is the configured one from here on.
+
+    Another one from before signs beside it for a while, as after `tolem terminal secret new`; not so the published one,
+    which everybody knows.
+    """
+    before = (await secrets.read(TERMINAL_ID)).current
+    is_published = before == parse_webhook_secret(WEBHOOK_SECRET)
+    live = await secrets.change(TERMINAL_ID, secret, 0 if is_published else KEEP_HOURS, ends_previous=True)
+    if before is not None and before != live.current:
+        log.info("webhook_secret_replaced", terminal=str(TERMINAL_ID), previous_until=live.previous_until)
 
 
 async def read_demo_secret(gateway: Gateway) -> str | None:

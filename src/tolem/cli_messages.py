@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import os
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from tolem import console
-from tolem.clock import Clock
+from tolem.clock import KAZAKHSTAN, Clock
 from tolem.console import parse_duration
 from tolem.domain.message import UNDELIVERED, Message, MessageState
 from tolem.domain.order import Order
@@ -30,7 +30,6 @@ from tolem.wire import messages as wire
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-KAZAKHSTAN = timezone(timedelta(hours=5))
 LANGUAGES = ("en", "ru", "kk")
 FOLLOW_SECONDS = 0.5
 FOLLOWED_MAX = 500
