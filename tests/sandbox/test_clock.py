@@ -256,6 +256,8 @@ async def test_requests_that_are_refused(sqlite_url: str) -> None:
             (b'{"advance_seconds": 1}', {"content-type": "text/plain"}, "application/json"),
             (b"{", JSON, "no JSON"),
             (b"\xff\xfe", JSON, "no JSON"),
+            (b'{"advance_seconds": 1, "advance_seconds": 2}', JSON, "advance_seconds stands twice"),
+            (b'{"advance_seconds": 1, "advance_sec\\u006fnds": 2}', JSON, "advance_seconds stands twice"),
             (b'{"advance_seconds": 1' + b" " * 20_000 + b"}", JSON, "16384 bytes"),
         ):
             refused = await caller.call("POST", "/sandbox/clock", body, headers)

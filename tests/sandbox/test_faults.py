@@ -296,6 +296,8 @@ async def test_faults_that_are_refused(sqlite_url: str) -> None:
             refused = await caller.call("POST", "/sandbox/faults", json.dumps(body).encode(), JSON)
             assert (refused.status, refused.json().get("field", "")) == (400, field), refused.text
             assert words in refused.json()["message"]
+        twice = await caller.call("POST", "/sandbox/faults", b'{"fault":"lose","tries":1,"tries":9}', JSON)
+        assert (twice.status, twice.json()["field"]) == (400, "tries")
         for _ in range(100):
             await make(caller, "lose")
         full = await caller.call("POST", "/sandbox/faults", b'{"fault":"lose"}', JSON)

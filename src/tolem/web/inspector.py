@@ -18,6 +18,7 @@ from tolem.domain.errors import Overloaded, Refusal, Refused
 from tolem.domain.order import Order
 from tolem.domain.secrecy import hide
 from tolem.domain.story import Delivery
+from tolem.domain.strict_json import find_repeated_field
 from tolem.flows.inspection import Inspection, WatchedOrder, list_secrets
 from tolem.flows.replay import Replay, Way
 from tolem.i18n.formats import format_amount
@@ -164,9 +165,12 @@ async def _read_wish(request: Request) -> SendWish:
         if len(body) > BODY_BYTES_MAX:
             raise Refused(Refusal.INVALID_REQUEST, f"the body is larger than {BODY_BYTES_MAX} bytes")
     try:
-        return msgspec.json.decode(body, type=SendWish)
+        wish = msgspec.json.decode(body, type=SendWish)
     except msgspec.DecodeError as error:
         raise Refused(Refusal.INVALID_REQUEST, f"the body is not what is taken here: {error}") from error
+    if repeated := find_repeated_field(body):
+        raise Refused(Refusal.INVALID_REQUEST, f"{repeated} stands twice in the body: say it once", repeated)
+    return wish
 
 
 def _json(status: int, told: Any) -> Response:
