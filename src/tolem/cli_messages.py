@@ -173,7 +173,9 @@ def messages_show(message_id: UUID, language: str, database: str | None, as_json
     found = _at_desk(database, lambda desk: desk.inspection.get_message(message_id))
     translator = load_translator(words.CATALOGUE)
     end = words.tell_line(translator, language, found.end)
-    told = wire.describe_delivery(found.delivery.message, found.order.invoice_id, found.delivery.attempts)
+    told = wire.describe_delivery(
+        found.delivery.message, found.order.invoice_id, found.delivery.attempts, found.waits_for
+    )
     if as_json:
         _show_json(told | {"summary": end.text, "advice": end.advice})
         return
@@ -227,6 +229,8 @@ def redeliver(
     if is_bulk:
         click.echo("\r", nl=False, err=True)
     click.echo(f"to be sent again: {resent.sent}")
+    if resent.waiting:
+        click.echo(f"of these, behind an earlier message of their order that is not delivered: {resent.waiting}")
     if resent.left:
         click.echo(f"left as they are, on their way just now or overtaken by a newer token: {resent.left}")
 
@@ -314,7 +318,7 @@ def _parse_states(names: tuple[str, ...]) -> tuple[MessageState, ...]:
 
 
 def _row(listed: ListedMessage) -> dict[str, Any]:
-    return wire.describe_message(listed.message, listed.invoice_id, listed.last)
+    return wire.describe_message(*listed)
 
 
 def _show_json(told: Any) -> None:
@@ -323,12 +327,14 @@ def _show_json(told: Any) -> None:
 
 def _show_row(listed: ListedMessage) -> None:
     """One line of a list."""
-    message, invoice_id, last = listed
+    message, invoice_id, last, waits_for = listed
     state = click.style(f"{message.state:9}", fg=STATE_COLOURS[message.state])
     tried = "not tried yet"
     if last is not None:
         tried = f"try {last.number}: {last.answer}, {last.duration_ms} ms"
-    if message.state is MessageState.WAITING and message.due_at is not None:
+    if waits_for is not None:
+        tried += f"; waits for {waits_for}"
+    elif message.state is MessageState.WAITING and message.due_at is not None:
         tried += f"; next {format_moment(message.due_at)}"
     click.echo(
         f"{format_moment(message.created_at)}  {state}  {invoice_id:15}  {message.kind:7}  {message.id}"

@@ -322,6 +322,10 @@ async def test_a_process_that_hangs_is_told(postgres_url: str, monkeypatch: pyte
         assert late.status == 504
         for words in ("the move is stored", "another process has not followed", "advance_seconds 0"):
             assert words in late.json()["message"]
+        fault = await caller.call("POST", "/sandbox/faults", b'{"fault": "lose"}', JSON)
+        assert fault.status == 504  # as for a move: stored, and not to be asked for again
+        assert "the change is stored" in fault.json()["message"]
+        assert [one["id"] for one in (await caller.get("/sandbox/faults")).json()] == ["f1"]
         await hanging.close()
         # it goes on once that process is gone
         await eventually(lambda: _is_moved(caller, 60))

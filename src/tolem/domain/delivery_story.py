@@ -4,6 +4,7 @@ Called by order_story.py for every message of an order, and by the inspector for
 """
 
 from collections.abc import Iterable, Iterator
+from uuid import UUID
 
 from tolem.domain.history import Event
 from tolem.domain.message import UNDELIVERED, Attempt, Fault, Message, MessageState
@@ -71,9 +72,9 @@ def tell_end(one: Delivery, messages: Iterable[Message]) -> Line:
         values["due"] = message.due_at
     match message.state:
         case MessageState.WAITING:
-            earlier = next((m for m in messages if m.id < message.id and m.state in UNDELIVERED), None)
-            if earlier is not None:
-                values["earlier"] = str(earlier.id)
+            earlier_id = find_waited_for(message, messages)
+            if earlier_id is not None:
+                values["earlier"] = str(earlier_id)
                 return Line(Step.MESSAGE, Mark.OPEN, Fact.WAITS_FOR_EARLIER, None, values, Advice.DELIVER_EARLIER)
             values["number"] = message.tries + 1
             if last is None or message.tries == message.tries_before:
@@ -90,6 +91,13 @@ def tell_end(one: Delivery, messages: Iterable[Message]) -> Line:
         case MessageState.DELIVERED:
             doubt = advise(last) if last else None
             return Line(Step.MESSAGE, Mark.DONE, Fact.DELIVERED, last.at if last else None, values, doubt)
+
+
+def find_waited_for(message: Message, messages: Iterable[Message]) -> UUID | None:
+    """The message that has to be delivered or to end before this one is sent. `messages`: those of its order."""
+    if message.state is not MessageState.WAITING:
+        return None
+    return min((m.id for m in messages if m.id < message.id and m.state in UNDELIVERED), default=None)
 
 
 def advise(attempt: Attempt) -> Advice | None:

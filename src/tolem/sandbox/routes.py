@@ -21,7 +21,7 @@ from tolem.domain.message import MessageKind
 from tolem.domain.strict_json import find_repeated_field
 from tolem.sandbox.clock import SandboxClock
 from tolem.sandbox.faults import Corruption, FaultKind, FaultWish
-from tolem.sandbox.state import SharedState, add_fault, remove_faults
+from tolem.sandbox.state import NotFollowed, SharedState, add_fault, remove_faults
 from tolem.sandbox.time_machine import StillWorking, TimeMachine
 from tolem.telemetry import log
 
@@ -124,6 +124,8 @@ class SandboxEndpoint:
             status = 404 if refused.refusal is Refusal.NOT_FOUND else 400
             field = {"field": refused.field} if refused.field else {}
             return answer(status, {"code": status, "message": refused.message} | field)
+        except NotFollowed as error:
+            return answer(504, {"code": 504, "message": str(error)})
         except Overloaded as error:
             return answer(503, {"code": 503, "message": str(error)})
 
