@@ -42,6 +42,7 @@ from tolem.ids import Ids
 from tolem.notifications.notifier import PER_HOST, Notifier
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
+from tolem.notifications.takeover import note_interruptions
 from tolem.notifications.terms import Terms, terms_of
 from tolem.sandbox.acs import AcsServer
 from tolem.sandbox.acs_book import AcsBook
@@ -155,11 +156,12 @@ async def open_gateway(
     timekeeper = Timekeeper(clock, store) if isinstance(clock, SystemClock) else None
     if timekeeper is not None:
         await timekeeper.open()
-    await claims.free_all_leases(store)
+    freed = await claims.free_all_leases(store)
     controls = Controls(store, clock) if config.is_sandbox else None
     if controls is not None:
         await controls.open()
         clock = controls.clock
+    await note_interruptions(store, ids, freed, clock.now())
     await store_fixtures(store, clock, sealer)
     secrets = WebhookSecretKeeper(store, clock, sealer)
     if config.webhook_secret:

@@ -16,7 +16,7 @@ from tolem.clock import KAZAKHSTAN, Clock
 from tolem.console import parse_duration
 from tolem.domain.message import UNDELIVERED, Message, MessageState
 from tolem.domain.order import Order
-from tolem.domain.story import Story
+from tolem.domain.story import Fact, Story
 from tolem.flows.directory import Directory
 from tolem.flows.inspection import InspectedMessage, Inspection, ListedMessage
 from tolem.flows.redelivery import Redelivery, Resent
@@ -180,6 +180,7 @@ def messages_show(message_id: UUID, language: str, database: str | None, as_json
         _show_json(told | {"summary": end.text, "advice": end.advice})
         return
     _show_delivery(told, found, end)
+    _show_interrupted(translator, language, found)
     _show_advice(translator, language, end)
 
 
@@ -381,6 +382,13 @@ def _show_delivery(told: dict[str, Any], found: InspectedMessage, end: ToldLine)
         if described["response"]:
             click.echo("  answered")
             click.echo(_indent(described["response"]))
+
+
+def _show_interrupted(translator: Translator, language: str, found: InspectedMessage) -> None:
+    for line in found.lines:
+        if line.fact is Fact.TRY_INTERRUPTED:
+            click.echo()
+            _show_line(words.tell_line(translator, language, line))
 
 
 def _indent(text: str) -> str:

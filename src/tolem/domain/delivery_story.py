@@ -12,6 +12,8 @@ from tolem.domain.story import Advice, Delivery, Fact, Line, Mark, Step, Values
 
 SENT_AGAIN = "message_sent_again"
 """Kind of the event; its detail begins with the message's id."""
+TRY_INTERRUPTED = "message_try_interrupted"
+"""Kind of the event; its detail: the message's id and the number that the try would have had."""
 QUOTE_CHARS_MAX = 200
 FIRST_TRIES_SHOWN, LAST_TRIES_SHOWN = 2, 9
 GONE = 410
@@ -50,14 +52,15 @@ def tell_delivery(one: Delivery, messages: Iterable[Message], events: Iterable[E
     message, attempts = one
     values: Values = {"kind": message.kind, "url": message.url, "message": str(message.id)}
     yield Line(Step.MESSAGE, Mark.DONE, Fact.COMPOSED, message.created_at, values)
-    again = [e for e in events if e.kind == SENT_AGAIN and e.detail.startswith(str(message.id))]
+    own = [event for event in events if event.detail.startswith(str(message.id))]
     first, last = attempts[:FIRST_TRIES_SHOWN], attempts[FIRST_TRIES_SHOWN:]
     left_out = last[:-LAST_TRIES_SHOWN]
     lines = [_tell_try(attempt) for attempt in first]
     if left_out:
         lines.append(Line(Step.TRY, Mark.BAD, Fact.TRIES_LEFT_OUT, left_out[0].at, {"count": len(left_out)}))
     lines += [_tell_try(attempt) for attempt in last[-LAST_TRIES_SHOWN:]]
-    lines += [_tell_again(event) for event in again]
+    lines += [_tell_again(event) for event in own if event.kind == SENT_AGAIN]
+    lines += [_tell_interrupted(event) for event in own if event.kind == TRY_INTERRUPTED]
     yield from sorted(lines, key=lambda line: line.at or message.created_at)
     if message.state is not MessageState.DELIVERED:  # the last try says it
         yield tell_end(one, messages)
@@ -142,6 +145,11 @@ def _tell_try(attempt: Attempt) -> Line:
 def _tell_again(event: Event) -> Line:
     who = event.detail.partition(" ")[2]
     return Line(Step.MESSAGE, Mark.DONE, Fact.SENT_AGAIN, event.at, {"who": who})
+
+
+def _tell_interrupted(event: Event) -> Line:
+    number = event.detail.partition(" ")[2]
+    return Line(Step.TRY, Mark.BAD, Fact.TRY_INTERRUPTED, event.at, {"number": number})
 
 
 def _quote(response: bytes) -> str:

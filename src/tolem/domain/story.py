@@ -84,6 +84,7 @@ class Fact(StrEnum):
     TRY_FAILED = "try_failed"
     TRIES_LEFT_OUT = "tries_left_out"
     SENT_AGAIN = "sent_again"
+    TRY_INTERRUPTED = "try_interrupted"
     WAITS_FOR_EARLIER = "waits_for_earlier"
     FIRST_TRY_DUE = "first_try_due"
     NEXT_TRY_DUE = "next_try_due"

@@ -82,6 +82,9 @@ FACTS = {
     Fact.TRY_ANSWERED: mark("Try %(number)s: %(address)s answered %(status)s after %(milliseconds)s ms."),
     Fact.TRY_FAILED: mark("Try %(number)s, %(milliseconds)s ms: %(fault)s."),
     Fact.TRIES_LEFT_OUT: mark("Further tries without success: %(count)s."),
+    Fact.TRY_INTERRUPTED: mark(
+        "Try %(number)s was interrupted: the process that sent it ended. It may have arrived; it is made again."
+    ),
     Fact.SENT_AGAIN: mark("Sent again by hand (%(who)s)."),
     Fact.WAITS_FOR_EARLIER: mark("It waits until this order's earlier message %(earlier)s has been delivered."),
     Fact.FIRST_TRY_DUE: mark("It is to be sent at %(due)s."),
