@@ -1,6 +1,7 @@
 """`tolem terminal secret` and `tolem keys`, run as people run them, beside a server and without one."""
 
 import json
+import re
 import stat
 from pathlib import Path
 
@@ -37,8 +38,16 @@ def test_a_terminals_secrets(tmp_path: Path, database_url: str) -> None:
     assert (given["secret"], given["previous_secret"]) == (MINE, made["secret"])
     assert given["previous_until"].endswith("Z")
     assert MINE in secret("show", terminal)
+    told = secret("new", terminal, status=1)
+    assert f"{made['secret'][:12]}… still signs" in told
+    assert "--force" in told
+    assert given == json.loads(secret("show", terminal, "--json"))
+    assert re.search(r"previous-until +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\+5\n", secret("show", terminal))
+    forced = json.loads(secret("new", terminal, "--force", "--json"))
+    assert forced["previous_secret"] == MINE
     secret("end-previous", terminal)
     assert json.loads(secret("show", terminal, "--json"))["previous_secret"] == ""
+    assert "previous" not in secret("show", terminal)
     assert "not signed" in secret("remove", terminal)
     assert MINE not in secret("show", terminal)
     assert "24 to 64 bytes" in secret("new", terminal, "--secret", "password", status=1)

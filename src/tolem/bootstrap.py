@@ -32,7 +32,7 @@ from tolem.flows.recovery import Recovery
 from tolem.flows.redelivery import Redelivery
 from tolem.flows.replay import Replay
 from tolem.flows.saved_cards import SavedCards
-from tolem.flows.signing import Signer, WebhookSecretKeeper, find_missing_keys, owner_of
+from tolem.flows.signing import KEEP_HOURS, Signer, WebhookSecretKeeper, find_missing_keys, owner_of
 from tolem.flows.status import Statuses
 from tolem.flows.tokens import Tokens
 from tolem.flows.way_back import WayBack
@@ -42,6 +42,7 @@ from tolem.ids import Ids
 from tolem.notifications.notifier import PER_HOST, Notifier
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
+from tolem.notifications.takeover import note_interruptions
 from tolem.notifications.terms import Terms, terms_of
 from tolem.sandbox.acs import AcsServer
 from tolem.sandbox.acs_book import AcsBook
@@ -62,6 +63,7 @@ from tolem.storage.store import Decision, Store
 from tolem.storage.timekeeping import Timekeeper
 from tolem.storage.vault import Vault
 from tolem.telemetry import (
+    log,
     messages_undelivered,
     operations_by_age,
     operations_given_up,
@@ -154,15 +156,16 @@ async def open_gateway(
     timekeeper = Timekeeper(clock, store) if isinstance(clock, SystemClock) else None
     if timekeeper is not None:
         await timekeeper.open()
-    await claims.free_all_leases(store)
+    freed = await claims.free_all_leases(store)
     controls = Controls(store, clock) if config.is_sandbox else None
     if controls is not None:
         await controls.open()
         clock = controls.clock
+    await note_interruptions(store, ids, freed, clock.now())
     await store_fixtures(store, clock, sealer)
     secrets = WebhookSecretKeeper(store, clock, sealer)
     if config.webhook_secret:
-        await secrets.change(TERMINAL_ID, config.webhook_secret, keep_hours=0)
+        await use_webhook_secret(secrets, config.webhook_secret)
     acquirer = wrap_acquirer(await _open_acquirer(config, instance))
     directory = Directory(store)
     signer = Signer(directory, sealer)
@@ -283,6 +286,19 @@ async def check_keys(store: Store, sealer: Sealer) -> None:
             f"webhook secrets of {len(terminals)} terminals, such as {terminals[0]}, are sealed under a server key that"
             f" is not configured, {key_id}: add it to server_key, or use tolem terminal secret new"
         )
+
+
+async def use_webhook_secret(secrets: WebhookSecretKeeper, secret: str) -> None:
+    """The published terminal's secret is the configured one from here on.
+
+    Another one from before signs beside it for a while, as after `tolem terminal secret new`; not so the published one,
+    which everybody knows.
+    """
+    before = (await secrets.read(TERMINAL_ID)).current
+    is_published = before == parse_webhook_secret(WEBHOOK_SECRET)
+    live = await secrets.change(TERMINAL_ID, secret, 0 if is_published else KEEP_HOURS, ends_previous=True)
+    if before is not None and before != live.current:
+        log.info("webhook_secret_replaced", terminal=str(TERMINAL_ID), previous_until=live.previous_until)
 
 
 async def read_demo_secret(gateway: Gateway) -> str | None:

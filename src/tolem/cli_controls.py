@@ -6,9 +6,11 @@ itself; `--database` says so from the start.
 
 import base64
 import json
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -32,6 +34,8 @@ T = TypeVar("T")
 
 WAIT_SECONDS = 600
 """How long a move may take in real time."""
+PROGRESS_SECONDS = 3.0
+"""Between two lines about a move that takes long."""
 ANSWER_SECONDS = 30.0
 """How long a gateway may take to answer what makes no work."""
 
@@ -80,7 +84,8 @@ def clock_advance(duration: timedelta, url: str | None, database: str | None, as
     told = None
     if not database:
         body = {"advance_seconds": int(duration.total_seconds()), "wait_seconds": WAIT_SECONDS}
-        told = ask_gateway(config, url, "POST", "/sandbox/clock", body, WAIT_SECONDS + ANSWER_SECONDS)
+        with _telling_progress(config, url):
+            told = ask_gateway(config, url, "POST", "/sandbox/clock", body, WAIT_SECONDS + ANSWER_SECONDS)
     if told is None:
         need_no_url(url)
         told = with_state(config, lambda state: state.change(lambda current: jump(current, duration)))
@@ -88,6 +93,29 @@ def clock_advance(duration: timedelta, url: str | None, database: str | None, as
             "no gateway was asked: a running one follows within a second, and then does what has fallen due", err=True
         )
     _show(told, as_json)
+
+
+@contextmanager
+def _telling_progress(config: Config, url: str | None) -> Iterator[None]:
+    """Meanwhile a line on standard error now and then, of the time that a move has reached and what is left of it."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(PROGRESS_SECONDS):
+            try:
+                told = ask_gateway(config, url, "GET", "/sandbox/clock")
+            except click.ClickException:
+                continue  # the move itself tells what is wrong
+            if told and told["moving_to"] and not ended.is_set():
+                now, end = (datetime.fromisoformat(told[name]) for name in ("now", "moving_to"))
+                click.echo(f"… {_show_instant(now)}, still to come: {_words(end - now)}", err=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 @click.group(invoke_without_command=True)
@@ -279,7 +307,11 @@ def _show(told: dict[str, Any] | SandboxState, as_json: bool) -> None:
     now = told["now"] if isinstance(told["now"], datetime) else datetime.fromisoformat(told["now"])
     offset = timedelta(seconds=told["offset_seconds"])
     ahead = f"{_words(offset)} ahead of real time" if offset else "real time"
-    click.echo(f"{now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, {ahead}")
+    click.echo(f"{_show_instant(now)}, {ahead}")
+
+
+def _show_instant(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _words(duration: timedelta) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 
 from tolem import console
-from tolem.clock import SystemClock
+from tolem.clock import KAZAKHSTAN, SystemClock
 from tolem.domain.key import SERVER_KEY_BYTES, ServerKey, render_server_key, render_webhook_secret
 from tolem.flows.card_keys import CardKeeper
 from tolem.flows.signing import KEEP_HOURS, LiveSecrets, WebhookSecretKeeper
@@ -38,13 +38,16 @@ def secret() -> None:
 @click.option(
     "--keep-hours", type=float, default=KEEP_HOURS, show_default=True, help="The one before signs too for so long."
 )
+@click.option("--force", is_flag=True, help="Also if one from before still signs, which ends then.")
 @_DATABASE
 @_JSON
-def secret_new(terminal_id: UUID, text: str | None, keep_hours: float, database: str | None, as_json: bool) -> None:
+def secret_new(
+    terminal_id: UUID, text: str | None, keep_hours: float, force: bool, database: str | None, as_json: bool
+) -> None:
     """Give a terminal a new secret, and show it."""
     given = sys.stdin.read().strip() if text == "-" else text
-    live = _keep(database, lambda keeper: keeper.change(terminal_id, given, keep_hours))
-    console.show(_describe(terminal_id, live), as_json)
+    live = _keep(database, lambda keeper: keeper.change(terminal_id, given, keep_hours, ends_previous=force))
+    _show(terminal_id, live, as_json)
 
 
 @secret.command("show")
@@ -53,7 +56,7 @@ def secret_new(terminal_id: UUID, text: str | None, keep_hours: float, database:
 @_JSON
 def secret_show(terminal_id: UUID, database: str | None, as_json: bool) -> None:
     """Show a terminal's live secrets."""
-    console.show(_describe(terminal_id, _keep(database, lambda keeper: keeper.read(terminal_id))), as_json)
+    _show(terminal_id, _keep(database, lambda keeper: keeper.read(terminal_id)), as_json)
 
 
 @secret.command("end-previous")
@@ -135,10 +138,17 @@ def _open(database: str | None, work: Callable[[Store, Sealer], Coroutine[Any, A
     return console.with_store(config, begin)
 
 
-def _describe(terminal_id: UUID, live: LiveSecrets) -> dict[str, Any]:
-    return {
+def _show(terminal_id: UUID, live: LiveSecrets, as_json: bool) -> None:
+    """For people only what there is, in Kazakhstan's time."""
+    shown: dict[str, Any] = {
         "terminal": terminal_id,
         "secret": render_webhook_secret(live.current) if live.current else "",
         "previous_secret": render_webhook_secret(live.previous) if live.previous else "",
         "previous_until": live.previous_until,
     }
+    if not as_json:
+        shown["secret"] = shown["secret"] or "none: notifications are not signed"
+        if live.previous_until is not None:
+            shown["previous_until"] = f"{live.previous_until.astimezone(KAZAKHSTAN):%Y-%m-%d %H:%M:%S} {KAZAKHSTAN}"
+        shown = {name: value for name, value in shown.items() if value}
+    console.show(shown, as_json)

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import os
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -12,11 +12,11 @@ import click
 import msgspec
 
 from tolem import console
-from tolem.clock import Clock
+from tolem.clock import KAZAKHSTAN, Clock
 from tolem.console import parse_duration
 from tolem.domain.message import UNDELIVERED, Message, MessageState
 from tolem.domain.order import Order
-from tolem.domain.story import Story
+from tolem.domain.story import Fact, Story
 from tolem.flows.directory import Directory
 from tolem.flows.inspection import InspectedMessage, Inspection, ListedMessage
 from tolem.flows.redelivery import Redelivery, Resent
@@ -30,7 +30,6 @@ from tolem.wire import messages as wire
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-KAZAKHSTAN = timezone(timedelta(hours=5))
 LANGUAGES = ("en", "ru", "kk")
 FOLLOW_SECONDS = 0.5
 FOLLOWED_MAX = 500
@@ -174,11 +173,14 @@ def messages_show(message_id: UUID, language: str, database: str | None, as_json
     found = _at_desk(database, lambda desk: desk.inspection.get_message(message_id))
     translator = load_translator(words.CATALOGUE)
     end = words.tell_line(translator, language, found.end)
-    told = wire.describe_delivery(found.delivery.message, found.order.invoice_id, found.delivery.attempts)
+    told = wire.describe_delivery(
+        found.delivery.message, found.order.invoice_id, found.delivery.attempts, found.waits_for
+    )
     if as_json:
         _show_json(told | {"summary": end.text, "advice": end.advice})
         return
     _show_delivery(told, found, end)
+    _show_interrupted(translator, language, found)
     _show_advice(translator, language, end)
 
 
@@ -228,6 +230,8 @@ def redeliver(
     if is_bulk:
         click.echo("\r", nl=False, err=True)
     click.echo(f"to be sent again: {resent.sent}")
+    if resent.waiting:
+        click.echo(f"of these, behind an earlier message of their order that is not delivered: {resent.waiting}")
     if resent.left:
         click.echo(f"left as they are, on their way just now or overtaken by a newer token: {resent.left}")
 
@@ -315,7 +319,7 @@ def _parse_states(names: tuple[str, ...]) -> tuple[MessageState, ...]:
 
 
 def _row(listed: ListedMessage) -> dict[str, Any]:
-    return wire.describe_message(listed.message, listed.invoice_id, listed.last)
+    return wire.describe_message(*listed)
 
 
 def _show_json(told: Any) -> None:
@@ -324,13 +328,14 @@ def _show_json(told: Any) -> None:
 
 def _show_row(listed: ListedMessage) -> None:
     """One line of a list."""
-    message, invoice_id, last = listed
+    message, invoice_id, last, waits_for = listed
     state = click.style(f"{message.state:9}", fg=STATE_COLOURS[message.state])
     tried = "not tried yet"
     if last is not None:
-        answer = str(last.status) if last.status is not None else last.error
-        tried = f"try {last.number}: {answer}, {last.duration_ms} ms"
-    if message.state is MessageState.WAITING and message.due_at is not None:
+        tried = f"try {last.number}: {last.answer}, {last.duration_ms} ms"
+    if waits_for is not None:
+        tried += f"; waits for {waits_for}"
+    elif message.state is MessageState.WAITING and message.due_at is not None:
         tried += f"; next {format_moment(message.due_at)}"
     click.echo(
         f"{format_moment(message.created_at)}  {state}  {invoice_id:15}  {message.kind:7}  {message.id}"
@@ -368,9 +373,8 @@ def _show_delivery(told: dict[str, Any], found: InspectedMessage, end: ToldLine)
     click.echo(_indent(told["body"]))
     for attempt, described in zip(found.delivery.attempts, told["attempts"], strict=True):
         click.echo()
-        answer = str(attempt.status) if attempt.status is not None else attempt.error
         where = f" from {attempt.address}" if attempt.address else ""
-        title = f"try {attempt.number}: {answer}{where} after {attempt.duration_ms} ms"
+        title = f"try {attempt.number}: {attempt.answer}{where} after {attempt.duration_ms} ms"
         click.echo(f"{click.style(title, bold=True)}  {format_moment(attempt.at)}")
         if described["headers"]:
             click.echo("  sent")
@@ -378,6 +382,13 @@ def _show_delivery(told: dict[str, Any], found: InspectedMessage, end: ToldLine)
         if described["response"]:
             click.echo("  answered")
             click.echo(_indent(described["response"]))
+
+
+def _show_interrupted(translator: Translator, language: str, found: InspectedMessage) -> None:
+    for line in found.lines:
+        if line.fact is Fact.TRY_INTERRUPTED:
+            click.echo()
+            _show_line(words.tell_line(translator, language, line))
 
 
 def _indent(text: str) -> str:

@@ -3,13 +3,14 @@
 import getpass
 import os
 import sys
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 import click
 import msgspec
 
 from tolem import console
+from tolem.clock import KAZAKHSTAN
 from tolem.config import Config
 from tolem.domain.money import render_amount
 from tolem.flows.directory import Directory
@@ -17,7 +18,6 @@ from tolem.flows.reconciliation import ADVICE, Report, reconcile
 from tolem.flows.resolution import Resolution
 from tolem.storage.store import Store
 
-KAZAKHSTAN = timezone(timedelta(hours=5))
 DIFFERENCES_STATUS = 1
 UNREADABLE_STATUS = 2
 

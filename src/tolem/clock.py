@@ -7,8 +7,11 @@ the clocks of their machines say.
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Protocol
+
+KAZAKHSTAN = timezone(timedelta(hours=5), "UTC+5")
+"""The time of the whole country since 1 March 2024: what people are shown."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -1,6 +1,7 @@
 """Webhook secrets on both databases: given, replaced, ended, resealed under another server key; and what signs when."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -109,10 +110,22 @@ async def test_a_new_secret_signs_beside_the_one_before_for_a_day(bench: Bench) 
     assert (await keeper.read(TERMINAL_ID)).previous is None
 
 
-async def test_never_more_than_two_sign(bench: Bench) -> None:
-    await bench.keeper().change(TERMINAL_ID, SECOND)
-    await bench.keeper().change(TERMINAL_ID, THIRD)
+async def test_never_more_than_two_sign_and_the_one_a_shop_may_use_ends_by_force_only(bench: Bench) -> None:
+    changed = await bench.keeper().change(TERMINAL_ID, SECOND)
+    assert changed.previous_until is not None
+    until = f"{changed.previous_until + timedelta(hours=5):%Y-%m-%d %H:%M:%S} UTC+5"
+    with pytest.raises(Refused, match=re.escape(until)) as refused:
+        await bench.keeper().change(TERMINAL_ID, THIRD)
+    assert f" {FIRST[:12]}… still signs" in refused.value.message
+    assert FIRST not in refused.value.message
+    assert await bench.who_signs() == [FIRST, SECOND]
+    await bench.keeper().change(TERMINAL_ID, THIRD, ends_previous=True)
     assert await bench.who_signs() == [SECOND, THIRD]
+    await bench.keeper().change(TERMINAL_ID, SECOND)  # back again: nothing ends
+    assert await bench.who_signs() == [SECOND, THIRD]
+    bench.clock.real += timedelta(hours=24)
+    await bench.keeper().change(TERMINAL_ID, FIRST)
+    assert await bench.who_signs() == [FIRST, SECOND]
 
 
 async def test_the_same_secret_again_changes_nothing(bench: Bench) -> None:
@@ -140,7 +153,7 @@ async def test_a_removed_secret_signs_nothing_and_does_not_come_back(bench: Benc
 
 
 async def test_a_made_secret_is_new_each_time(bench: Bench) -> None:
-    made = [(await bench.keeper().change(TERMINAL_ID)).current for _ in range(3)]
+    made = [(await bench.keeper().change(TERMINAL_ID, ends_previous=True)).current for _ in range(3)]
     assert len(set(made)) == 3
     assert all(secret and len(secret) == 32 for secret in made)
 
@@ -252,6 +265,20 @@ async def test_a_secret_from_the_configuration_is_the_only_one(database_url: str
     async with open_shop() as shop, running_gateway(database_url) as gateway:
         request = await pay(gateway, shop, "000000002")
     Webhook(SECOND).verify(request.body, request.headers)  # it is stored
+
+
+async def test_another_secret_in_the_configuration_signs_beside_the_one_before(
+    database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for secret in (FIRST, SECOND):
+        async with running_gateway(database_url, webhook_secret=secret) as gateway:
+            live = await gateway.secrets.read(TERMINAL_ID)
+    assert (live.current, live.previous) == (parse_webhook_secret(SECOND), parse_webhook_secret(FIRST))
+    assert live.previous_until is not None
+    assert "webhook_secret_replaced" in capsys.readouterr().out
+    async with running_gateway(database_url, webhook_secret=THIRD) as gateway:
+        live = await gateway.secrets.read(TERMINAL_ID)
+    assert (live.current, live.previous) == (parse_webhook_secret(THIRD), parse_webhook_secret(SECOND))
 
 
 async def test_what_the_command_line_changed_survives_a_restart(database_url: str) -> None:

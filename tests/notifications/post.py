@@ -17,6 +17,7 @@ from tolem.notifications.notifier import Notifier
 from tolem.notifications.outbox import Lease, compose
 from tolem.notifications.schedule import TryResult
 from tolem.notifications.sender import Sender
+from tolem.notifications.takeover import note_interruptions
 from tolem.notifications.terms import DEFAULT_TERMS, Terms
 from tolem.storage import keys
 from tolem.storage.claims import free_all_leases
@@ -131,7 +132,7 @@ async def open_post(url: str, *, frees_leases: bool = True) -> AsyncIterator[Pos
     clock, ids, instance = MovableClock(), Ids(), Ids().instance()
     store = await open_store(url, schema=tolem_schema, instance=instance)
     if frees_leases:
-        await free_all_leases(store)
+        await note_interruptions(store, ids, await free_all_leases(store), clock.now())
     sender = Sender(clock, sign_nothing, sandbox=True, per_host=32)
     yield Post(store, clock, ids, sender, [], instance)
     await sender.close()

@@ -1,7 +1,7 @@
 """kill -9 of a delivering process in every phase of a delivery, with real sockets and both databases.
 
 Every message is delivered at least once, none disappears, and a shop gets one twice only if it was on its way when the
-process ended: such a try is on nobody's record.
+process ended: such a try has no number, and its order tells that it was interrupted.
 """
 
 import asyncio
@@ -19,7 +19,9 @@ import pytest
 from tests.notifications.post import Post, open_post, running, until
 from tests.notifications.shops import Behaviour, Shop, answer, hang, open_shop, raw_open
 from tests.notifications.victim import PER_HOST, Case, Phase, run
+from tolem.domain.delivery_story import TRY_INTERRUPTED
 from tolem.domain.message import Message, MessageState
+from tolem.storage.inspection import list_events
 from tolem.storage.migrate import migrate
 
 MESSAGES = 40
@@ -127,6 +129,14 @@ async def survive(url: str, messages: list[Message]) -> dict[str, int]:
         return {str(message.id): len(await post.list_attempts(message)) for message in messages}
 
 
+async def list_interrupted(url: str, messages: list[Message]) -> list[str]:
+    """The ids of messages whose orders tell that a try was interrupted."""
+    async with open_post(url, frees_leases=False) as post:
+        events = [event for message in messages for event in await list_events(post.store, message.order_id)]
+    assert {event.kind for event in events} <= {TRY_INTERRUPTED}
+    return sorted(event.detail.removesuffix(" 1") for event in events)
+
+
 def find_faults(shop: Shop, left: dict[str, Message], tries: dict[str, int]) -> list[str]:
     """What contradicts the contract. `left`: the messages as the victim left them."""
     after = Counter(request.headers["webhook-id"] for request in shop.requests)
@@ -149,6 +159,8 @@ async def test_kill(prepared_url: str, processes: ForkServerContext, phase: Phas
         left = await look(prepared_url, messages)
         tries = await survive(prepared_url, messages)
         assert find_faults(shop, left, tries) == []
+        on_their_way = sorted(id for id, message in left.items() if message.state is MessageState.SENDING)
+        assert await list_interrupted(prepared_url, messages) == on_their_way
     states = Counter(message.state for message in left.values())
     ended_in = MessageState.DELIVERED if phase is Phase.STORED else MessageState.SENDING
     assert states[ended_in] >= 1

@@ -183,7 +183,7 @@ async def test_a_slow_body_does_not_unsay_the_status(sender: Sender) -> None:
         result = await sender.send(build_message(shop.url), TERMS)
     assert result.is_delivered
     assert set(result.response) == {ord("a")}
-    assert 590 <= result.duration_ms < 1500
+    assert result.duration_ms < 500  # the status came at once
 
 
 async def test_ten_megabytes_are_cut(sender: Sender) -> None:
@@ -218,7 +218,7 @@ async def test_a_reset_in_the_middle_of_the_answer(sender: Sender) -> None:
         (b"", "connection closed without an answer"),
         (b"SSH-2.0-OpenSSH\r\n", "the answer is not valid HTTP"),
         (b"\x00\xff\r\n\r\n", "the answer is not valid HTTP"),
-        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 20_000 + b"\r\n\r\n", "the answer is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 300_000 + b"\r\n\r\n", "the answer's headers are larger than 256 KB"),
     ),
 )
 async def test_no_http(sender: Sender, data: bytes, words: str) -> None:

@@ -256,6 +256,8 @@ async def test_requests_that_are_refused(sqlite_url: str) -> None:
             (b'{"advance_seconds": 1}', {"content-type": "text/plain"}, "application/json"),
             (b"{", JSON, "no JSON"),
             (b"\xff\xfe", JSON, "no JSON"),
+            (b'{"advance_seconds": 1, "advance_seconds": 2}', JSON, "advance_seconds stands twice"),
+            (b'{"advance_seconds": 1, "advance_sec\\u006fnds": 2}', JSON, "advance_seconds stands twice"),
             (b'{"advance_seconds": 1' + b" " * 20_000 + b"}", JSON, "16384 bytes"),
         ):
             refused = await caller.call("POST", "/sandbox/clock", body, headers)
@@ -320,6 +322,10 @@ async def test_a_process_that_hangs_is_told(postgres_url: str, monkeypatch: pyte
         assert late.status == 504
         for words in ("the move is stored", "another process has not followed", "advance_seconds 0"):
             assert words in late.json()["message"]
+        fault = await caller.call("POST", "/sandbox/faults", b'{"fault": "lose"}', JSON)
+        assert fault.status == 504  # as for a move: stored, and not to be asked for again
+        assert "the change is stored" in fault.json()["message"]
+        assert [one["id"] for one in (await caller.get("/sandbox/faults")).json()] == ["f1"]
         await hanging.close()
         # it goes on once that process is gone
         await eventually(lambda: _is_moved(caller, 60))

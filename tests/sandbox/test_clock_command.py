@@ -1,13 +1,17 @@
 """`tolem clock`, run as people run it: beside a server, on the database alone, on several processes, and wrongly."""
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from tests.test_cli import free_port, get, run, serving
+from tolem import cli_controls
 from tolem.console import parse_duration
 from tolem.storage.migrate import migrate
 
@@ -54,6 +58,34 @@ def test_the_clock_of_a_running_gateway(tmp_path: Path) -> None:
         refused = run("clock", "advance", "400d", *url, cwd=tmp_path, status=1)
         assert refused.splitlines()[-1].startswith("Error: advance_seconds must be 0 to 31622400")
     assert offset(run("clock", "--json", "--database", "sqlite:///tolem.db", cwd=tmp_path)) == 4 * DAY + 9000
+
+
+def test_a_move_that_takes_long_tells_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A gateway whose clock is an hour further at each look, and whose move ends after the second one.
+    looks: list[str] = []
+    seen = threading.Event()
+
+    def ask(_config: object, _url: object, method: str, *_: object) -> dict[str, Any]:
+        begin = datetime(2026, 11, 24, 9, tzinfo=UTC)
+        if method == "POST":
+            assert seen.wait(30)
+        else:
+            looks.append(method)
+        now = begin + timedelta(hours=len(looks))
+        if len(looks) > 2:
+            seen.set()
+        return {"now": now.isoformat(), "moving_to": (begin + timedelta(days=3)).isoformat(), "offset_seconds": 0.0}
+
+    monkeypatch.setattr(cli_controls, "ask_gateway", ask)
+    monkeypatch.setattr(cli_controls, "PROGRESS_SECONDS", 0.05)
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(cli_controls.clock, ["advance", "3d"])
+    assert told.exit_code == 0, told.output
+    assert told.stderr.splitlines()[:2] == [
+        "… 2026-11-24 10:00:00 UTC, still to come: 2 d 23 h",
+        "… 2026-11-24 11:00:00 UTC, still to come: 2 d 22 h",
+    ]
+    assert told.stdout.endswith("UTC, real time\n")
 
 
 def test_no_gateway_runs(tmp_path: Path) -> None:

@@ -74,8 +74,11 @@ def test_what_is_left_out_has_a_default() -> None:
         ({"fault": "delay", "seconds": 2_592_001}, "seconds", "use 1 to 2592000"),
         ({"fault": "repeat", "times": 1}, "times", "use 2 to 10"),
         ({"fault": "repeat", "times": 11}, "times", "use 2 to 10"),
-        ({"fault": "lose", "invoice": ""}, "invoice", "1 to 64"),
-        ({"fault": "lose", "invoice": "1" * 65}, "invoice", "1 to 64"),
+        *(
+            ({"fault": "lose", "invoice": invoice}, "invoice", "6 to 15 digits")
+            for invoice in ("", "   ", "abc", "12345", "1" * 16, "١٢٣٤٥٦", "123456\n")
+        ),
+        ({"fault": "lose", "messages": ()}, "messages", "messages is empty"),
     ),
 )
 def test_wishes_that_are_refused(wish: dict[str, Any], field: str, words: str) -> None:

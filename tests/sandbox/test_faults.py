@@ -15,7 +15,7 @@ from tests.sandbox.test_clock import JSON, moved
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
 from tolem.domain.delivery_story import advise
-from tolem.domain.message import Attempt, Message, MessageState
+from tolem.domain.message import Attempt, Fault, Message, MessageState
 from tolem.domain.story import Advice
 from tolem.flows.administration import Administration
 from tolem.ids import Ids
@@ -208,7 +208,22 @@ async def test_changed_bytes_do_not_verify(sqlite_url: str, how: str) -> None:
         assert (bad == good) is (how == "signature")
         (message,) = await messages_of(gateway)
         assert (message.state, message.body) == (MessageState.DELIVERED, good)
-        assert [attempt.status for attempt in await attempts_of(gateway)] == [400, 200]
+        changed, clean = await attempts_of(gateway)
+        assert (changed.status, changed.fault) == (400, Fault.SANDBOX)
+        assert changed.error == f"changed on the way ({how}) by the sandbox's fault f1"
+        assert changed.answer == f"400 ({changed.error})"
+        assert advise(changed) is Advice.REMOVE_FAULT
+        assert (clean.status, clean.fault, clean.error) == (200, None, "")
+
+
+async def test_a_shop_that_takes_what_was_changed_is_told_to_verify(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, _):
+        await make(caller, "corrupt", how="cut")
+        await buy(caller)
+        await settle(caller)
+        (attempt,) = await attempts_of(gateway)
+        assert (attempt.status, attempt.fault) == (200, Fault.SANDBOX)
+        assert advise(attempt) is Advice.VERIFY_CHANGED
 
 
 async def test_the_shop_is_told_before_the_browser_is_back(database_url: str) -> None:
@@ -281,6 +296,8 @@ async def test_faults_that_are_refused(sqlite_url: str) -> None:
             refused = await caller.call("POST", "/sandbox/faults", json.dumps(body).encode(), JSON)
             assert (refused.status, refused.json().get("field", "")) == (400, field), refused.text
             assert words in refused.json()["message"]
+        twice = await caller.call("POST", "/sandbox/faults", b'{"fault":"lose","tries":1,"tries":9}', JSON)
+        assert (twice.status, twice.json()["field"]) == (400, "tries")
         for _ in range(100):
             await make(caller, "lose")
         full = await caller.call("POST", "/sandbox/faults", b'{"fault":"lose"}', JSON)

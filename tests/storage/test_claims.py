@@ -130,9 +130,9 @@ async def test_a_lease_ends_by_its_time(store: Store) -> None:
         store, {**lease, "leased_until": AT + MINUTE}, {**lease, "leased_until": AT - MINUTE}
     )
     assert await claim(store) == []
-    assert await claims.free_leases(store, real_now=AT) == 1
+    assert len(await claims.free_leases(store, real_now=AT)) == 1
     assert ids(await claim(store, owner=store.instance)) == {over.id}
-    assert await claims.free_leases(store, real_now=AT + MINUTE) == 2
+    assert len(await claims.free_leases(store, real_now=AT + MINUTE)) == 2
     assert ids(await claim(store)) == {running.id, over.id}
 
 
@@ -149,12 +149,12 @@ async def test_a_lease_ends_with_its_process_on_postgresql(postgres: str) -> Non
     stranger = await open_store(postgres, schema=tolem_schema, instance=STRANGER)
     await put_messages(ours, {})
     (taken,) = await claim(stranger, owner=STRANGER)
-    assert await claims.free_leases(ours, real_now=AT) == 0
+    assert len(await claims.free_leases(ours, real_now=AT)) == 0
     with psycopg.connect(postgres, autocommit=True) as server:
         cut = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 99"
         server.execute(cut)
     await stranger.change((), lambda: Decision(None))  # connected again, it holds its lock again
-    assert await claims.free_leases(ours, real_now=AT) == 0
+    assert len(await claims.free_leases(ours, real_now=AT)) == 0
     await stranger.close()
     async with asyncio.timeout(30):  # its backend needs a moment to end
         while not await claims.free_leases(ours, real_now=AT):  # noqa: ASYNC110 - what it waits for is the server's

@@ -185,6 +185,11 @@ async def test_a_foreign_pages_form_sends_nothing(sqlite_url: str) -> None:
                 "POST", f"/sandbox/messages/{message_id}/send", b'{"way": "again"}', {"content-type": content_type}
             )
             assert (answer.status, "application/json" in answer.json()["message"]) == (400, True)
+        twice = b'{"way": "again", "way": "twice"}'
+        answer = await scene.caller.call(
+            "POST", f"/sandbox/messages/{message_id}/send", twice, {"content-type": "application/json"}
+        )
+        assert (answer.status, answer.json()["message"]) == (400, "way stands twice in the body: say it once")
         assert (await scene.caller.get(f"/sandbox/messages/{message_id}/send")).status == 405
 
 

@@ -3,18 +3,22 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 from tests.gateway import PatientCaller, eventually, running_gateway, running_shop
 from tests.gateway import ShopServer as Receiver
 from tests.merchant_api import ShopServer, assert_error, service, stranger
 
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
+from tolem.domain.message import MessageState
 from tolem.flows.administration import Administration
 from tolem.ids import Ids
 from tolem.sandbox.fixtures import CLIENT_ID, TERMINAL_ID
+from tolem.storage import keys
+from tolem.storage.store import Decision
 
 
 class Scene:
@@ -85,6 +89,29 @@ async def test_a_shop_looks_at_its_message_and_has_it_sent_again(database_url: s
         assert [line["text"] for line in why["lines"] if line["fact"] == "sent_again"] == [
             f"Sent again by hand (by client {CLIENT_ID})."
         ]
+
+
+async def test_a_message_that_waits_tells_for_which(database_url: str) -> None:
+    async with opened(database_url) as scene:
+        scene.receiver.status = 500
+        first = await scene.pay("000000001")
+        assert first["waits_for"] is None
+        found = await scene.gateway.store.find(keys.message_by_id(UUID(first["id"])))
+        assert found is not None
+        record = found.record
+        again = replace(record, id=Ids().new(), state=MessageState.WAITING, lease_owner=None, leased_until=None)
+        await scene.gateway.store.change((keys.message_by_id(record.id),), lambda _: Decision(None, (again,)))
+        listed = {one["id"]: one["waits_for"] for one in await scene.list()}
+        assert listed == {first["id"]: None, str(again.id): first["id"]}
+        assert (await scene.get(f"/messages/{again.id}"))["waits_for"] == first["id"]
+        scene.receiver.status = 200
+        await scene.shop.post(f"/api/messages/{first['id']}/redeliver")
+        await eventually(lambda: are_delivered(scene))
+        assert {one["waits_for"] for one in await scene.list()} == {None}
+
+
+async def are_delivered(scene: Scene) -> bool:
+    return {one["state"] for one in await scene.list()} == {"delivered"}
 
 
 async def is_delivered(scene: Scene) -> bool:

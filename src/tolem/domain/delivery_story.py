@@ -4,6 +4,7 @@ Called by order_story.py for every message of an order, and by the inspector for
 """
 
 from collections.abc import Iterable, Iterator
+from uuid import UUID
 
 from tolem.domain.history import Event
 from tolem.domain.message import UNDELIVERED, Attempt, Fault, Message, MessageState
@@ -11,6 +12,8 @@ from tolem.domain.story import Advice, Delivery, Fact, Line, Mark, Step, Values
 
 SENT_AGAIN = "message_sent_again"
 """Kind of the event; its detail begins with the message's id."""
+TRY_INTERRUPTED = "message_try_interrupted"
+"""Kind of the event; its detail: the message's id and the number that the try would have had."""
 QUOTE_CHARS_MAX = 200
 FIRST_TRIES_SHOWN, LAST_TRIES_SHOWN = 2, 9
 GONE = 410
@@ -49,14 +52,15 @@ def tell_delivery(one: Delivery, messages: Iterable[Message], events: Iterable[E
     message, attempts = one
     values: Values = {"kind": message.kind, "url": message.url, "message": str(message.id)}
     yield Line(Step.MESSAGE, Mark.DONE, Fact.COMPOSED, message.created_at, values)
-    again = [e for e in events if e.kind == SENT_AGAIN and e.detail.startswith(str(message.id))]
+    own = [event for event in events if event.detail.startswith(str(message.id))]
     first, last = attempts[:FIRST_TRIES_SHOWN], attempts[FIRST_TRIES_SHOWN:]
     left_out = last[:-LAST_TRIES_SHOWN]
     lines = [_tell_try(attempt) for attempt in first]
     if left_out:
         lines.append(Line(Step.TRY, Mark.BAD, Fact.TRIES_LEFT_OUT, left_out[0].at, {"count": len(left_out)}))
     lines += [_tell_try(attempt) for attempt in last[-LAST_TRIES_SHOWN:]]
-    lines += [_tell_again(event) for event in again]
+    lines += [_tell_again(event) for event in own if event.kind == SENT_AGAIN]
+    lines += [_tell_interrupted(event) for event in own if event.kind == TRY_INTERRUPTED]
     yield from sorted(lines, key=lambda line: line.at or message.created_at)
     if message.state is not MessageState.DELIVERED:  # the last try says it
         yield tell_end(one, messages)
@@ -71,9 +75,9 @@ def tell_end(one: Delivery, messages: Iterable[Message]) -> Line:
         values["due"] = message.due_at
     match message.state:
         case MessageState.WAITING:
-            earlier = next((m for m in messages if m.id < message.id and m.state in UNDELIVERED), None)
-            if earlier is not None:
-                values["earlier"] = str(earlier.id)
+            earlier_id = find_waited_for(message, messages)
+            if earlier_id is not None:
+                values["earlier"] = str(earlier_id)
                 return Line(Step.MESSAGE, Mark.OPEN, Fact.WAITS_FOR_EARLIER, None, values, Advice.DELIVER_EARLIER)
             values["number"] = message.tries + 1
             if last is None or message.tries == message.tries_before:
@@ -92,14 +96,25 @@ def tell_end(one: Delivery, messages: Iterable[Message]) -> Line:
             return Line(Step.MESSAGE, Mark.DONE, Fact.DELIVERED, last.at if last else None, values, doubt)
 
 
+def find_waited_for(message: Message, messages: Iterable[Message]) -> UUID | None:
+    """The message that has to be delivered or to end before this one is sent. `messages`: those of its order."""
+    if message.state is not MessageState.WAITING:
+        return None
+    return min((m.id for m in messages if m.id < message.id and m.state in UNDELIVERED), default=None)
+
+
 def advise(attempt: Attempt) -> Advice | None:
     """What a shop's developer should do after this try; None: nothing."""
     status = attempt.status
     if status is None:
         return FAULT_ADVICE[attempt.fault or Fault.OTHER]
     if 200 <= status <= 299:
+        if attempt.fault is Fault.SANDBOX:
+            return Advice.VERIFY_CHANGED
         # A site that answers every address with its start page takes a message without reading it.
         return Advice.CHECK_CATCH_ALL if _quote(attempt.response).lower().startswith(("<!doctype", "<html")) else None
+    if attempt.fault is Fault.SANDBOX:
+        return Advice.REMOVE_FAULT
     if status in STATUS_ADVICE:
         return STATUS_ADVICE[status]
     if status == GONE:
@@ -123,12 +138,18 @@ def _tell_try(attempt: Attempt) -> Line:
         return Line(Step.TRY, Mark.BAD, Fact.TRY_FAILED, attempt.at, values, advice, attempt.error)
     is_delivered = 200 <= attempt.status <= 299
     fact, mark = (Fact.TRY_DELIVERED, Mark.DONE) if is_delivered else (Fact.TRY_ANSWERED, Mark.BAD)
-    return Line(Step.TRY, mark, fact, attempt.at, values, advice, _quote(attempt.response))
+    quote = "; ".join(text for text in (attempt.error, _quote(attempt.response)) if text)
+    return Line(Step.TRY, mark, fact, attempt.at, values, advice, quote)
 
 
 def _tell_again(event: Event) -> Line:
     who = event.detail.partition(" ")[2]
     return Line(Step.MESSAGE, Mark.DONE, Fact.SENT_AGAIN, event.at, {"who": who})
+
+
+def _tell_interrupted(event: Event) -> Line:
+    number = event.detail.partition(" ")[2]
+    return Line(Step.TRY, Mark.BAD, Fact.TRY_INTERRUPTED, event.at, {"number": number})
 
 
 def _quote(response: bytes) -> str:

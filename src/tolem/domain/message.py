@@ -87,15 +87,23 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """From 1."""
     at: datetime
     duration_ms: int
+    """Until the status came, or the try failed."""
     status: int | None
     """HTTP status; None: no answer."""
     error: str
-    """Why there was no answer, in words; empty otherwise."""
+    """Why there was no answer, in words; beside a status, what was wrong with the try all the same; else empty."""
     fault: Fault | None = None
-    """The same for programs."""
+    """The same for programs; beside a status only SANDBOX: a fault changed what the shop got."""
     address: str = ""
     """`ip:port` that was connected to, or could not be; empty if it never came to that."""
     headers: str = ""
     """Header lines as they were sent; empty if it never came to that."""
     response: bytes
     """First 2 KB of the answer."""
+
+    @property
+    def answer(self) -> str:
+        """What came of it, as one text: `200`, `400 (changed on the way …)`, `connection refused`."""
+        if self.status is None:
+            return self.error
+        return f"{self.status} ({self.error})" if self.error else str(self.status)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from tolem.clock import Clock
-from tolem.domain.delivery_story import tell_delivery, tell_end
+from tolem.domain.delivery_story import find_waited_for, tell_delivery, tell_end
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.history import OrderHistory
 from tolem.domain.message import Attempt, Message, MessageState
@@ -37,6 +37,8 @@ class ListedMessage(NamedTuple):
     invoice_id: str
     last: Attempt | None
     """Its latest try."""
+    waits_for: UUID | None = None
+    """An earlier message of its order, which has to be delivered or to end first."""
 
 
 class WatchedOrder(NamedTuple):
@@ -59,6 +61,8 @@ class InspectedMessage(NamedTuple):
     """How it stands, and what to do next."""
     lines: tuple[Line, ...]
     """From its composition to its end."""
+    waits_for: UUID | None
+    """An earlier message of its order, which has to be delivered or to end first."""
 
 
 class Inspection:
@@ -107,7 +111,11 @@ class Inspection:
         siblings = tuple(found.history.messages.values())
         events = await inspection.list_events(self._store, order.id)
         return InspectedMessage(
-            delivery, order, tell_end(delivery, siblings), tuple(tell_delivery(delivery, siblings, events))
+            delivery,
+            order,
+            tell_end(delivery, siblings),
+            tuple(tell_delivery(delivery, siblings, events)),
+            find_waited_for(message, siblings),
         )
 
     async def list_messages(
@@ -157,9 +165,15 @@ class Inspection:
                 message,
                 await inspection.find_invoice(self._store, message.order_id),
                 await inspection.find_last_attempt(self._store, message.id),
+                await self._find_waited_for(message),
             )
             for message in messages
         ]
+
+    async def _find_waited_for(self, message: Message) -> UUID | None:
+        if message.state is not MessageState.WAITING:
+            return None
+        return await inspection.find_waited_for(self._store, message)
 
     async def list_recent(self) -> list[WatchedOrder]:
         """The orders that something happened to lately, the latest first."""

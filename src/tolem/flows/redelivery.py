@@ -45,6 +45,8 @@ class Resent(NamedTuple):
     """Made due."""
     left: int
     """Left as they are: on their way just now, or overtaken."""
+    waiting: int = 0
+    """Of those that were made due: behind an earlier message of their order, which may be one of them."""
 
 
 class Redelivery:
@@ -123,16 +125,20 @@ class Redelivery:
             end = start
             for first in range(0, len(ids), AT_ONCE):
                 done = await asyncio.gather(*(self._try(one, who) for one in ids[first : first + AT_ONCE]))
-                total = Resent(total.sent + sum(done), total.left + len(done) - sum(done))
+                sent = [again for again in done if again is not None]
+                total = Resent(
+                    total.sent + len(sent),
+                    total.left + len(done) - len(sent),
+                    total.waiting + sum(again.waits_for is not None for again in sent),
+                )
                 on_progress(total)
         return total
 
-    async def _try(self, message_id: UUID, who: str) -> bool:
+    async def _try(self, message_id: UUID, who: str) -> Again | None:
         try:
-            await self.redeliver(message_id, who)
+            return await self.redeliver(message_id, who)
         except Refused:
-            return False
-        return True
+            return None
 
 
 def _make_due(found: MessageWithOrder, due_at: datetime) -> tuple[Again, list[Message]]:

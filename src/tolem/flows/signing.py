@@ -13,9 +13,15 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from tolem.clock import Clock
+from tolem.clock import KAZAKHSTAN, Clock
 from tolem.domain.errors import Refusal, Refused
-from tolem.domain.key import WEBHOOK_SECRET_BYTES, InvalidKey, WebhookSecrets, parse_webhook_secret
+from tolem.domain.key import (
+    WEBHOOK_SECRET_BYTES,
+    InvalidKey,
+    WebhookSecrets,
+    parse_webhook_secret,
+    render_webhook_secret,
+)
 from tolem.domain.merchant import Terminal
 from tolem.domain.message import Message
 from tolem.flows.directory import Directory
@@ -27,6 +33,9 @@ from tolem.storage.store import Decision, Store
 KEEP_HOURS = 24
 """The secret before a new one signs too for this long, so that a shop can change over."""
 KEEP_HOURS_MAX = 24 * 90
+
+SHOWN_CHARS = 12
+"""Of a secret that a refusal names."""
 
 
 class LiveSecrets(NamedTuple):
@@ -82,10 +91,18 @@ class WebhookSecretKeeper:
             return LiveSecrets(opened[0], None, None)
         return LiveSecrets(opened[0], opened[1], stored.previous_until)
 
-    async def change(self, terminal_id: UUID, secret: str | None = None, keep_hours: float = KEEP_HOURS) -> LiveSecrets:
+    async def change(
+        self,
+        terminal_id: UUID,
+        secret: str | None = None,
+        keep_hours: float = KEEP_HOURS,
+        *,
+        ends_previous: bool = False,
+    ) -> LiveSecrets:
         """A new secret for a terminal, made unless one is given; the one before signs for `keep_hours` more.
 
-        Raises Refused. The secret that a terminal has already changes nothing.
+        Raises Refused, also while another one from before still signs, which a shop may use: without `ends_previous` it
+        stays. The secret that a terminal has already changes nothing.
         """
         fresh = _parse(secret)
         if not 0 <= keep_hours <= KEEP_HOURS_MAX:
@@ -101,6 +118,8 @@ class WebhookSecretKeeper:
             before = self._open(stored.current, owner) if stored else None
             if stored is not None and before == fresh:
                 return Decision(LiveSecrets(fresh, self._open(stored.previous, owner), stored.previous_until))
+            if stored is not None and not ends_previous:
+                self._keep_previous(stored, fresh, owner, now)
             is_kept = before is not None and until > now
             changed = WebhookSecrets(
                 terminal_id=terminal_id,
@@ -162,6 +181,20 @@ class WebhookSecretKeeper:
             return Decision(None, (replace(stored, changed_at=now, **changes),) if stored else ())
 
         await self._store.change((keys.terminal_by_id(terminal_id), keys.webhook_secrets_of(terminal_id)), decide)
+
+    def _keep_previous(self, stored: WebhookSecrets, fresh: bytes, owner: bytes, now: datetime) -> None:
+        """Raises Refused if a new secret would end the previous one, which a shop may still use."""
+        signing = list(_list_sealed(stored, now))
+        ending = self._open(signing[1], owner) if len(signing) > 1 else None
+        if ending is None or ending == fresh or stored.previous_until is None:
+            return
+        raise Refused(
+            Refusal.WRONG_STATE,
+            f"only two secrets sign at one time, and {render_webhook_secret(ending)[:SHOWN_CHARS]}… still signs for a"
+            f" shop that has not changed over, until {stored.previous_until.astimezone(KAZAKHSTAN):%Y-%m-%d %H:%M:%S}"
+            f" {KAZAKHSTAN}: wait until then, or end it now with --force",
+            "secret",
+        )
 
     def _open(self, sealed: bytes | None, owner: bytes) -> bytes | None:
         """None too for what can't be opened: a new secret is the way out of a lost server key."""

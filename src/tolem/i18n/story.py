@@ -82,6 +82,9 @@ FACTS = {
     Fact.TRY_ANSWERED: mark("Try %(number)s: %(address)s answered %(status)s after %(milliseconds)s ms."),
     Fact.TRY_FAILED: mark("Try %(number)s, %(milliseconds)s ms: %(fault)s."),
     Fact.TRIES_LEFT_OUT: mark("Further tries without success: %(count)s."),
+    Fact.TRY_INTERRUPTED: mark(
+        "Try %(number)s was interrupted: the process that sent it ended. It may have arrived; it is made again."
+    ),
     Fact.SENT_AGAIN: mark("Sent again by hand (%(who)s)."),
     Fact.WAITS_FOR_EARLIER: mark("It waits until this order's earlier message %(earlier)s has been delivered."),
     Fact.FIRST_TRY_DUE: mark("It is to be sent at %(due)s."),
@@ -127,7 +130,7 @@ ADVICES = {
         "hosts, too)."
     ),
     Advice.MEND_CERTIFICATE: mark("Renew the shop's certificate, and let its server send the whole chain."),
-    Advice.MEND_TLS: mark("See that TLS 1.2 or newer is spoken at this port."),
+    Advice.MEND_TLS: mark("See that TLS 1.2 or newer is spoken at this port, or name the port where it is."),
     Advice.KEEP_CONNECTION: mark(
         "The shop's server closed the connection: look in its log for a crash or a limit at that time."
     ),
@@ -136,6 +139,10 @@ ADVICES = {
     Advice.REMOVE_FAULT: mark(
         "The sandbox did this on purpose: tolem faults lists what it was asked to do, tolem faults remove --all ends "
         "it (or name the fault that the try tells of)."
+    ),
+    Advice.VERIFY_CHANGED: mark(
+        "The sandbox changed this message on its way, as it was asked to, and the shop took it all the same: verify "
+        "the signature."
     ),
     Advice.ASK_US: mark("Look in tolem's own log for this message."),
     Advice.NAME_FINAL_ADDRESS: mark(

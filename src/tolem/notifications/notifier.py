@@ -22,6 +22,7 @@ from tolem.notifications.attempts import Stored, decide_result, decide_return, i
 from tolem.notifications.hosts import Hosts, Slot
 from tolem.notifications.outbox import Lease
 from tolem.notifications.schedule import TryResult
+from tolem.notifications.takeover import note_interruptions
 from tolem.notifications.terms import LEASE, Terms
 from tolem.storage import keys
 from tolem.storage.claims import claim_messages, free_leases, list_due_hosts
@@ -150,7 +151,8 @@ class Notifier:
         now = asyncio.get_running_loop().time()
         if now - self._freed_at >= self._poll_seconds:
             self._freed_at = now
-            await free_leases(self._store, real_now=self._clock.real_now())
+            freed = await free_leases(self._store, real_now=self._clock.real_now())
+            await note_interruptions(self._store, self._ids, freed, self._clock.now())
 
     async def _claim(self) -> None:
         """Leases what is due, as far as there are free slots, and starts it. Looks at every host once."""
@@ -235,11 +237,13 @@ class Notifier:
         if self._seconds_left(message) < terms.whole_seconds:
             await self._give_back(message)
             return
-        at = self._clock.now()
+        at, started = self._clock.now(), asyncio.get_running_loop().time()
         result = await self._sender.send(message, terms)
         if result is None:
             return
-        self._hosts.judge(slot, result.duration_ms / 1000, is_answered=result.status is not None)
+        # The slot was held until the body's start had come, too.
+        taken = asyncio.get_running_loop().time() - started
+        self._hosts.judge(slot, taken, is_answered=result.status is not None)
         counted = await self._store_result(message, terms, at, result)
         if counted is None:
             return

@@ -25,14 +25,15 @@ class TryResult(NamedTuple):
     status: int | None
     """HTTP status; None: no answer."""
     error: str = ""
-    """Why there was no answer, in words; empty if there was one."""
+    """Why there was no answer, in words; beside a status, what was wrong with the try all the same; else empty."""
     response: bytes = b""
     """The answer's body as far as it is kept."""
     duration_ms: int = 0
+    """Until the status came, or the try failed."""
     retry_after: timedelta | None = None
     """What the answer's Retry-After asks for, counted from its arrival."""
     fault: Fault | None = None
-    """Kind of `error`; None if there was an answer."""
+    """Kind of `error`; beside a status only SANDBOX."""
     address: str = ""
     """`ip:port` that was connected to, or could not be; empty if it never came to that."""
     headers: str = ""

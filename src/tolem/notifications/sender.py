@@ -12,15 +12,18 @@ import traceback
 from asyncio import get_running_loop, timeout_at
 from collections.abc import Mapping
 from contextvars import ContextVar
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from tolem import __version__
 from tolem.clock import Clock
 from tolem.domain.message import Fault, Message
+from tolem.notifications.answers import HEAD_BYTES_MAX, HEADERS_MAX, AnswerReader, HeadTooLarge
 from tolem.notifications.guard import AddressRefused, Resolver, open_guarded_socket
 from tolem.notifications.schedule import TryResult, parse_retry_after
 from tolem.notifications.signature import Sign
@@ -36,6 +39,8 @@ STALE_CONNECTIONS_MAX = 2
 
 HEADERS_CHARS_MAX = 4096
 """What is kept of the header lines that were sent."""
+
+GARBLED_REST = "what followed the answer's headers is not valid HTTP"
 
 READ_BYTES = 2048
 """What a connection may receive before somebody reads it."""
@@ -95,6 +100,9 @@ class Sender:
             trust_env=False,
             auto_decompress=False,
             read_bufsize=READ_BYTES,
+            max_line_size=HEAD_BYTES_MAX,
+            max_field_size=HEAD_BYTES_MAX,
+            max_headers=HEADERS_MAX,
             headers={"user-agent": f"tolem/{__version__}", "accept-encoding": "identity"},
             trace_configs=[tracing],
         )
@@ -103,12 +111,12 @@ class Sender:
         """One try. Always answers, within terms.whole_seconds; raises only CancelledError."""
         started = time.perf_counter()
         deadline = get_running_loop().time() + terms.whole_seconds
-        seen = SimpleNamespace(reused=False, headers="", address="")
+        seen = SimpleNamespace(reused=False, headers="", address="", reader=None, answered=None, is_connected=False)
         _SEEN.set(seen)
         try:
             result = await self._post(message, terms, deadline, seen)
         except aiohttp.ServerTimeoutError:
-            result = _fail(Fault.UNREACHABLE, f"no connection within {terms.connect_seconds:g} s")
+            result = _explain_unconnected(terms, seen)
         except TimeoutError:
             result = _fail(Fault.TIMED_OUT, f"timed out: no answer within {terms.whole_seconds:g} s")
         except (aiohttp.ClientError, OSError) as exc:
@@ -128,7 +136,7 @@ class Sender:
                 place=f"{frame.filename}:{frame.lineno}",
             )
             result = _fail(Fault.OTHER, f"could not be sent: {type(exc).__name__}")
-        duration_ms = round((time.perf_counter() - started) * 1000)
+        duration_ms = round(((seen.answered or time.perf_counter()) - started) * 1000)
         return result._replace(duration_ms=duration_ms, address=seen.address, headers=seen.headers)
 
     async def close(self) -> None:
@@ -165,16 +173,22 @@ class Sender:
                 timeout=aiohttp.ClientTimeout(total=None, connect=terms.connect_seconds),
                 trace_request_ctx=seen,
             )
+        seen.answered = time.perf_counter()
         try:
             retry_after = parse_retry_after(response.headers.get("retry-after"), self._clock.real_now())
             start = await _read_start(response, deadline, terms.response_bytes)
-            return TryResult(response.status, "", start, 0, retry_after)
+            words = GARBLED_REST if seen.reader is not None and seen.reader.is_garbled else ""
+            return TryResult(response.status, words, start, 0, retry_after)
         finally:
             response.close()  # does nothing after a whole body: then the connection is back in the pool
 
 
 class _Connector(aiohttp.TCPConnector):
     """Notes the address of the connection that a try goes over, be it new or kept open."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_make_noted_reader)
 
     async def connect(
         self,
@@ -186,7 +200,16 @@ class _Connector(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         if connection.transport is not None and (peer := connection.transport.get_extra_info("peername")):
             _note_address(peer)
+        if isinstance(connection.protocol, AnswerReader):
+            connection.protocol.expect()
+            _SEEN.get().reader = connection.protocol
         return connection
+
+
+def _make_noted_reader() -> ResponseHandler:
+    """The event loop asks for it once it is connected, before any TLS."""
+    _SEEN.get().is_connected = True
+    return AnswerReader(loop=get_running_loop())
 
 
 def _open_noted_socket(info: aiohttp.AddrInfoType) -> socket.socket:
@@ -234,6 +257,12 @@ def _fail(fault: Fault, words: str) -> TryResult:
     return TryResult(None, words, fault=fault)
 
 
+def _explain_unconnected(terms: Terms, seen: SimpleNamespace) -> TryResult:
+    if seen.is_connected:
+        return _fail(Fault.TLS, f"connected, and no TLS within {terms.connect_seconds:g} s: nobody speaks it there")
+    return _fail(Fault.UNREACHABLE, f"no connection within {terms.connect_seconds:g} s")
+
+
 def _explain(exc: Exception) -> _Trouble:
     """What went wrong, for the shop's developer. Never more of the address than its host."""
     cause = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
@@ -253,6 +282,8 @@ def _explain(exc: Exception) -> _Trouble:
         trouble = _Trouble(Fault.ADDRESS, "the address is malformed")
     elif isinstance(exc, aiohttp.NonHttpUrlClientError):
         trouble = _Trouble(Fault.ADDRESS, "the address begins with neither http:// nor https://")
+    elif isinstance(exc.__cause__, HeadTooLarge):
+        trouble = _Trouble(Fault.GARBLED, f"the answer's headers are larger than {HEAD_BYTES_MAX // 1024} KB")
     elif isinstance(exc, aiohttp.ClientResponseError):
         trouble = _Trouble(Fault.GARBLED, "the answer is not valid HTTP")
     elif isinstance(cause, OSError):

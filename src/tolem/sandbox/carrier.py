@@ -93,10 +93,11 @@ class FaultyCarrier:
         """A try that sets out, and what becomes of it on the way."""
         if lost := faults.find(met, FaultKind.LOSE):
             return TryResult(None, f"lost on the way by the sandbox's fault {lost.id}", fault=Fault.SANDBOX)
-        travels = message
+        travels, change = message, ""
         if corrupting := faults.find(met, FaultKind.CORRUPT):
             how, body = faults.corrupt(corrupting, message.body, told, message.tries)
             travels = replace(message, body=body)
+            change = f"changed on the way ({how}) by the sandbox's fault {corrupting.id}"
             self._sent[message.id] = message
             if how is Corruption.SIGNATURE:
                 self._missigned.add(message.id)
@@ -106,8 +107,13 @@ class FaultyCarrier:
         finally:
             self._sent.pop(message.id, None)
             self._missigned.discard(message.id)
-        if result is not None and (lost := faults.find(met, FaultKind.LOSE_ANSWER)):
-            was = result.status if result.status is not None else result.error
+        if result is None:
+            return None
+        if change:
+            words = f"{result.error}; {change}" if result.error else change
+            result = result._replace(error=words, fault=Fault.SANDBOX if result.status is not None else result.fault)
+        if lost := faults.find(met, FaultKind.LOSE_ANSWER):
+            was = f"{result.status or ''} {result.error}".strip()
             words = f"the answer ({was}) was lost on the way by the sandbox's fault {lost.id}"
             return result._replace(status=None, error=words, response=b"", retry_after=None, fault=Fault.SANDBOX)
         return result

@@ -6,6 +6,7 @@ of the message within the order, number of the try): a run with the same seed, i
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -91,7 +92,7 @@ class FaultWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     seed: int | None = None
     terminal: UUID | None = None
     invoice: str | None = None
-    messages: tuple[MessageKind, ...] = ()
+    messages: tuple[MessageKind, ...] | None = None
     percent: int = 100
     tries: int | None = None
     seconds: int | None = None
@@ -113,7 +114,7 @@ _RANGES = {
     "seconds": (1, SECONDS_MAX),
     "times": (2, TIMES_MAX),
 }
-INVOICE_CHARS_MAX = 64
+INVOICE = re.compile(r"[0-9]{6,15}")
 
 
 def make_fault(wish: FaultWish, fault_id: str, seed: int) -> DeliveryFault:
@@ -125,8 +126,10 @@ def make_fault(wish: FaultWish, fault_id: str, seed: int) -> DeliveryFault:
     for name, (low, high) in _RANGES.items():
         if not low <= given.get(name, low) <= high:
             raise _refuse(f"{name} is {given[name]}, use {low} to {high}", name)
-    if wish.invoice is not None and not 1 <= len(wish.invoice) <= INVOICE_CHARS_MAX:
-        raise _refuse(f"invoice has 1 to {INVOICE_CHARS_MAX} characters", "invoice")
+    if wish.invoice is not None and not INVOICE.fullmatch(wish.invoice):
+        raise _refuse(f"invoice {wish.invoice[:20]!r} is of no order: it is 6 to 15 digits, as a string", "invoice")
+    if wish.messages == ():
+        raise _refuse(f"messages is empty: leave it out for all, or name some of {', '.join(MessageKind)}", "messages")
     return DeliveryFault(id=fault_id, **({"seed": seed} | given))
 
 

@@ -18,9 +18,10 @@ from starlette.types import Receive, Scope, Send
 
 from tolem.domain.errors import Overloaded, Refusal, Refused
 from tolem.domain.message import MessageKind
+from tolem.domain.strict_json import find_repeated_field
 from tolem.sandbox.clock import SandboxClock
 from tolem.sandbox.faults import Corruption, FaultKind, FaultWish
-from tolem.sandbox.state import SharedState, add_fault, remove_faults
+from tolem.sandbox.state import NotFollowed, SharedState, add_fault, remove_faults
 from tolem.sandbox.time_machine import StillWorking, TimeMachine
 from tolem.telemetry import log
 
@@ -123,6 +124,8 @@ class SandboxEndpoint:
             status = 404 if refused.refusal is Refusal.NOT_FOUND else 400
             field = {"field": refused.field} if refused.field else {}
             return answer(status, {"code": status, "message": refused.message} | field)
+        except NotFollowed as error:
+            return answer(504, {"code": 504, "message": str(error)})
         except Overloaded as error:
             return answer(503, {"code": 503, "message": str(error)})
 
@@ -145,13 +148,16 @@ async def read_body(request: Request, kind: type[T], choices: Mapping[str, type[
         if len(body) > BODY_BYTES_MAX:
             raise _refuse(f"the body is larger than the {BODY_BYTES_MAX} bytes that are read here", "")
     try:
-        return msgspec.json.decode(body, type=kind)
+        read = msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         field = str(error).rpartition("$.")[2].rstrip("`").partition("[")[0] if "$." in str(error) else ""
         known = f": use {', '.join(choices[field])}" if choices and field in choices else ""
         raise _refuse(f"{error}{known}", field) from error
     except msgspec.DecodeError as error:
         raise _refuse(f"the body is no JSON: {error}", "") from error
+    if repeated := find_repeated_field(body):
+        raise _refuse(f"{repeated} stands twice in the body: say it once", repeated)
+    return read
 
 
 def _describe(clock: SandboxClock, state: SharedState) -> dict[str, Any]:

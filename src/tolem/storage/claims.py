@@ -68,17 +68,19 @@ async def claim_messages(
     )
 
 
-async def free_leases(store: Store, *, real_now: datetime) -> int:
-    """Ends leases that have run out and those of processes that are gone; what they held waits again. Returns how many,
-    at most FREE_MAX."""
-    return len(await store.sweep(_FREE, real_now=real_now))
+async def free_leases(store: Store, *, real_now: datetime) -> list[Message]:
+    """Ends leases that have run out and those of processes that are gone. Returns what they held, as it waits again: at
+    most FREE_MAX."""
+    return await store.sweep(_FREE, real_now=real_now)
 
 
-async def free_all_leases(store: Store) -> None:
+async def free_all_leases(store: Store) -> list[Message]:
     """For a SQLite server that starts: it is alone, so whoever held a lease is gone. PostgreSQL knows who is."""
+    freed: list[Message] = []
     if store.dialect == "sqlite":
-        while await free_leases(store, real_now=_FAR) == FREE_MAX:
-            pass
+        while found := await free_leases(store, real_now=_FAR):
+            freed += found
+    return freed
 
 
 def is_first(message: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -221,7 +223,7 @@ def _free() -> sa.Executable:
             state=sa.literal_column(f"'{MessageState.WAITING.value}'"), lease_owner=sa.null(), leased_until=sa.null()
         )
         .where(messages.c.id.in_(sa.select(over.c.id)))
-        .returning(messages.c.id)
+        .returning(*messages.columns)
     )
 
 

@@ -95,6 +95,12 @@ async def find_last_attempt(store: Store, message_id: UUID) -> Attempt | None:
     return rows[0] if rows else None
 
 
+async def find_waited_for(store: Store, message: Message) -> UUID | None:
+    """The earliest undelivered message of its order, if it is older than this one."""
+    rows = await store.select(_EARLIER, order_id=message.order_id, before=message.id)
+    return rows[0][0] if rows else None
+
+
 async def find_invoice(store: Store, order_id: UUID) -> str:
     """The shop's number of an order that is stored."""
     ((invoice_id,),) = await store.select(_INVOICE, order_id=order_id)
@@ -147,6 +153,14 @@ _LAST_ATTEMPT = (
     sa.select(*attempts.columns)
     .where(attempts.c.message_id == sa.bindparam("message_id", type_=Id))
     .order_by(attempts.c.number.desc())
+    .limit(sa.literal_column("1"))
+)
+_EARLIER = (
+    sa.select(messages.c.id)
+    .where(messages.c.order_id == _ORDER_ID)
+    .where(messages.c.id < sa.bindparam("before", type_=Id))
+    .where(one_of(messages.c.state, UNDELIVERED))
+    .order_by(messages.c.id)
     .limit(sa.literal_column("1"))
 )
 _INVOICE = sa.select(orders.c.invoice_id).where(orders.c.id == _ORDER_ID)

@@ -14,10 +14,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tolem.clock import Clock
+from tolem.domain.delivery_story import find_waited_for
 from tolem.domain.errors import Overloaded, Refusal, Refused
-from tolem.domain.order import Order
 from tolem.domain.secrecy import hide
-from tolem.domain.story import Delivery
+from tolem.domain.story import Delivery, Trace
+from tolem.domain.strict_json import find_repeated_field
 from tolem.flows.inspection import Inspection, WatchedOrder, list_secrets
 from tolem.flows.replay import Replay, Way
 from tolem.i18n.formats import format_amount
@@ -92,11 +93,10 @@ class Inspector:
             known = ", ".join(sorted(self._translator.languages))
             raise Refused(Refusal.INVALID_REQUEST, f"language must be one of {known}", "language")
         watched = await self._inspection.watch_order(wire.parse_id(request.path_params["id"], "id"))
-        order = watched.trace.order
         return self._describe(watched) | {
             "now": _instant(self._clock.now()),
             "story": describe_story(self._translator, language, watched.story),
-            "deliveries": [_describe_delivery(one, order) for one in reversed(watched.trace.deliveries)],
+            "deliveries": [_describe_delivery(one, watched.trace) for one in reversed(watched.trace.deliveries)],
         }
 
     async def _send(self, request: Request) -> Any:
@@ -134,9 +134,10 @@ class Inspector:
         }  # fmt: skip
 
 
-def _describe_delivery(one: Delivery, order: Order) -> dict[str, Any]:
-    told = wire.describe_delivery(one.message, order.invoice_id, one.attempts)
-    body = hide(one.message.body, list_secrets(order, (one.message,)))
+def _describe_delivery(one: Delivery, trace: Trace) -> dict[str, Any]:
+    waits_for = find_waited_for(one.message, (other.message for other in trace.deliveries))
+    told = wire.describe_delivery(one.message, trace.order.invoice_id, one.attempts, waits_for)
+    body = hide(one.message.body, list_secrets(trace.order, (one.message,)))
     return told | {"body": wire.read_text(body)}
 
 
@@ -164,9 +165,12 @@ async def _read_wish(request: Request) -> SendWish:
         if len(body) > BODY_BYTES_MAX:
             raise Refused(Refusal.INVALID_REQUEST, f"the body is larger than {BODY_BYTES_MAX} bytes")
     try:
-        return msgspec.json.decode(body, type=SendWish)
+        wish = msgspec.json.decode(body, type=SendWish)
     except msgspec.DecodeError as error:
         raise Refused(Refusal.INVALID_REQUEST, f"the body is not what is taken here: {error}") from error
+    if repeated := find_repeated_field(body):
+        raise Refused(Refusal.INVALID_REQUEST, f"{repeated} stands twice in the body: say it once", repeated)
+    return wish
 
 
 def _json(status: int, told: Any) -> Response:

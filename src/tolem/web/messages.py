@@ -77,7 +77,7 @@ class _Api:
         _, own = await self._enter(request)
         found = await self._inspection.get_message(wire.parse_id(path["id"], "id"), own)
         message, attempts = found.delivery
-        return _answer(wire.describe_delivery(message, found.order.invoice_id, attempts))
+        return _answer(wire.describe_delivery(message, found.order.invoice_id, attempts, found.waits_for))
 
     async def redeliver(self, request: Request, path: dict[str, str]) -> Response:
         """POST /messages/{id}/redeliver."""
@@ -87,8 +87,7 @@ class _Api:
         message = again.message
         log.info("message_sent_again", message_id=str(message.id), client=bearer.merchant.client_id)
         (listed,) = await self._inspection.describe((message,))
-        waits_for = str(again.waits_for) if again.waits_for else None
-        return _answer(wire.describe_message(*listed) | {"waits_for": waits_for})
+        return _answer(wire.describe_message(*listed._replace(waits_for=again.waits_for)))
 
     async def tell_why(self, request: Request, path: dict[str, str]) -> Response:
         """GET /orders/{invoice}/why."""

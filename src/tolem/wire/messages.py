@@ -60,8 +60,8 @@ def parse_id(text: str, field: str) -> UUID:
     return parsed
 
 
-def describe_message(message: Message, invoice_id: str, last: Attempt | None) -> dict[str, Any]:
-    """A message in a list; `last`: its latest try."""
+def describe_message(message: Message, invoice_id: str, last: Attempt | None, waits_for: UUID | None) -> dict[str, Any]:
+    """A message in a list; `last`: its latest try; `waits_for`: the message that has to be delivered first."""
     is_due = message.state in UNDELIVERED
     return {
         "id": str(message.id),
@@ -73,6 +73,7 @@ def describe_message(message: Message, invoice_id: str, last: Attempt | None) ->
         "created_at": _instant(message.created_at),
         "tries": message.tries,
         "next_try_at": _instant(message.due_at) if is_due else None,
+        "waits_for": str(waits_for) if waits_for else None,
         "last_try": None if last is None else describe_attempt(last),
     }
 
@@ -90,9 +91,11 @@ def describe_attempt(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def describe_delivery(message: Message, invoice_id: str, attempts: Sequence[Attempt]) -> dict[str, Any]:
+def describe_delivery(
+    message: Message, invoice_id: str, attempts: Sequence[Attempt], waits_for: UUID | None
+) -> dict[str, Any]:
     """A message with its body, and every try with what was sent and answered."""
-    told = describe_message(message, invoice_id, attempts[-1] if attempts else None)
+    told = describe_message(message, invoice_id, attempts[-1] if attempts else None, waits_for)
     del told["last_try"]
     return told | {
         "body": read_text(message.body),

@@ -17,7 +17,7 @@ import msgspec
 from multipart import MultipartError, PushMultipartParser, parse_options_header
 
 from tolem.domain.errors import Refusal, Refused
-from tolem.wire.link import LINK_CHARS_MAX, find_link_problem
+from tolem.wire.link import LINK_CHARS_MAX, POST_LINK_EXAMPLE, find_link_problem
 
 BODY_BYTES_MAX = 16 * 1024
 FIELDS_MAX = 64
@@ -292,7 +292,7 @@ def _check(request: TokenRequest) -> TokenRequest:
     if request.scope and not _SCOPE.fullmatch(request.scope):
         raise Refused(Refusal.INVALID_SCOPE, "scope has characters that no scope has (RFC 6749, 3.3)", "scope")
     for name, link in (("postLink", request.post_link), ("failurePostLink", request.failure_post_link)):
-        if link and (problem := find_link_problem(link)):
+        if link and (problem := find_link_problem(link, POST_LINK_EXAMPLE)):
             _refuse(f"{name} {problem}", name)
     if request.is_for_order:
         for name, value in (

@@ -249,7 +249,8 @@
     item.dataset.mark = isDelivered ? "done" : "bad";
     keep(item.querySelector("details"), `${messageId} ${attempt.number}`, open);
     put(item, ".number", "try " + attempt.number);
-    put(item, ".answer", attempt.status === null ? attempt.error : String(attempt.status));
+    const note = attempt.status !== null && attempt.error ? ` (${attempt.error})` : "";
+    put(item, ".answer", (attempt.status ?? attempt.error) + note);
     put(item, ".took", attempt.duration_ms + " ms");
     when(item.querySelector("time"), attempt.at, day(attempt.at) !== day(Date.now() + ahead));
     put(item, ".from", attempt.address ? "to " + attempt.address : "");
