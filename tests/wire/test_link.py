@@ -55,5 +55,5 @@ def test_nothing_escapes(link: str) -> None:
 def test_a_refusal_shows_an_address_of_the_same_use() -> None:
     assert find_link_problem("https://[") == "is no address; pass one such as https://shop.example/thanks"
     body = b"grant_type=client_credentials&client_id=a&client_secret=b&postLink=https://"
-    with pytest.raises(Refused, match="postLink has no valid host; pass an address such as .*/notify"):
+    with pytest.raises(Refused, match=r"postLink has no valid host; pass an address such as .*/notify"):
         parse_token_request("application/x-www-form-urlencoded", body)
