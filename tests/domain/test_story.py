@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tolem.domain.authentication import TransStatus
 from tolem.domain.card import Brand
-from tolem.domain.delivery_story import SENT_AGAIN, advise
+from tolem.domain.delivery_story import SENT_AGAIN, TRY_INTERRUPTED, advise
 from tolem.domain.history import Event
 from tolem.domain.message import Attempt, Fault, Message, MessageKind, MessageState
 from tolem.domain.order import Order, OrderStatus
@@ -386,19 +386,22 @@ def test_tries_answers_and_sending_again_stand_in_the_order_of_time() -> None:
     )
     again = build_event(SENT_AGAIN, f"{message.id} by aigerim", AT + timedelta(minutes=2, seconds=30))
     other = build_event(SENT_AGAIN, f"{UUID(int=4)} by aigerim", AT)
-    story = paid((Delivery(message, attempts),), events=(again, other))
+    lost = build_event(TRY_INTERRUPTED, f"{message.id} 3", AT + timedelta(minutes=2, seconds=40))
+    story = paid((Delivery(message, attempts),), events=(again, other, lost))
     told = story.lines[6:]
     assert [line.fact for line in told] == [
         Fact.COMPOSED,
         Fact.TRY_FAILED,
         Fact.TRY_ANSWERED,
         Fact.SENT_AGAIN,
+        Fact.TRY_INTERRUPTED,
         Fact.TRY_DELIVERED,
     ]
     assert told[1].quote == "in words"
     assert told[1].values["fault"] is Fault.REFUSED
     assert told[2].quote == "<h1>Traceback in views.py</h1>\N{REPLACEMENT CHARACTER}"
     assert told[3].values == {"who": "by aigerim"}
+    assert told[4].values == {"number": "3"}
 
 
 def test_a_long_row_of_tries_is_shortened() -> None:

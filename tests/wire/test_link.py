@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tolem.domain.errors import Refused
 from tolem.wire.link import LINK_CHARS_MAX, find_link_problem
+from tolem.wire.token import parse_token_request
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,10 @@ def test_address_that_may_not(link: str, word: str) -> None:
 def test_nothing_escapes(link: str) -> None:
     problem = find_link_problem(link)
     assert problem is None or problem
+
+
+def test_a_refusal_shows_an_address_of_the_same_use() -> None:
+    assert find_link_problem("https://[") == "is no address; pass one such as https://shop.example/thanks"
+    body = b"grant_type=client_credentials&client_id=a&client_secret=b&postLink=https://"
+    with pytest.raises(Refused, match=r"postLink has no valid host; pass an address such as .*/notify"):
+        parse_token_request("application/x-www-form-urlencoded", body)

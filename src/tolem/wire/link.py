@@ -8,6 +8,7 @@ import re
 from urllib.parse import urlsplit
 
 LINK_CHARS_MAX = 2048
+LINK_EXAMPLE = "https://shop.example/thanks"
 POST_LINK_EXAMPLE = "https://shop.example/notify"
 
 # A backslash is a slash to a browser and a letter to everyone else: with it the two disagree about the host.
@@ -16,7 +17,7 @@ _NEVER_IN_LINK = re.compile(r"[\s\x00-\x20\x7f-\x9f\\]")
 _HOST_AND_PORT = re.compile(r"(?:\w[\w-]*(?:\.\w[\w-]*)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
-def find_link_problem(link: str, example: str = "https://shop.example/thanks") -> str | None:
+def find_link_problem(link: str, example: str = LINK_EXAMPLE) -> str | None:
     """What is wrong with an address, in words that go on after the field's name; None: it may be used. `example`: one
     that would do.
 

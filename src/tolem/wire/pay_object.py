@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from tolem.wire.link import LINK_CHARS_MAX, find_link_problem
+from tolem.wire.link import LINK_CHARS_MAX, LINK_EXAMPLE, POST_LINK_EXAMPLE, find_link_problem
 from tolem.wire.lzstring import decompress
 
 INPUT_BYTES_MAX = 16 * 1024
@@ -381,6 +381,7 @@ def _link(values: dict[str, Any], field: str, chars_max: int) -> str:
     link = _line(values, field, chars_max)
     if not link:
         return ""
-    if problem := find_link_problem(link):
+    example = POST_LINK_EXAMPLE if field.lower().endswith("postlink") else LINK_EXAMPLE
+    if problem := find_link_problem(link, example):
         raise PayObjectError(field, f"{field} {problem}")
     return link
