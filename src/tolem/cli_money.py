@@ -14,7 +14,7 @@ from tolem.clock import KAZAKHSTAN
 from tolem.config import Config
 from tolem.domain.money import render_amount
 from tolem.flows.directory import Directory
-from tolem.flows.reconciliation import ADVICE, Report, reconcile
+from tolem.flows.reconciliation import Report, reconcile
 from tolem.flows.resolution import Resolution
 from tolem.storage.store import Store
 
@@ -156,7 +156,11 @@ async def _list_open(store: Store, config: Config, as_json: bool) -> None:
 def _show_report(report: Report, as_json: bool) -> None:
     if as_json:
         rows = [
-            {**difference._asdict(), "key": str(difference.key) if difference.key else None}
+            {
+                **difference._asdict(),
+                "key": str(difference.key) if difference.key else None,
+                "advice": difference.advice,
+            }
             for difference in report.differences
         ]
         told = {
@@ -172,7 +176,7 @@ def _show_report(report: Report, as_json: bool) -> None:
         what = difference.key or "notification"
         click.echo(f"{difference.cause}: {what}  order {difference.invoice_id or '?'}")
         click.echo(f"    here: {difference.here}; there: {difference.there}")
-        click.echo(f"    {ADVICE[difference.cause]}")
+        click.echo(f"    {difference.advice}")
     click.echo(
         f"{len(report.differences)} differences; compared {report.operations} operations,"
         f" {report.lines} lines of the acquirer, {report.orders} orders; {report.young} too young to be compared"

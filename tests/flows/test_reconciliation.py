@@ -119,6 +119,35 @@ async def test_what_is_taken_there_and_declined_here_is_found(sqlite_url: str) -
         assert causes(report) == [Cause.NOT_UNDONE]
 
 
+@pytest.mark.parametrize(
+    ("kind", "cause", "words"),
+    (
+        (REFUND, Cause.NOT_UNDONE, "nothing was given back, the acquirer gave it back"),
+        (CAPTURE, Cause.NOT_UNDONE, "the acquirer took the money"),
+        (VOID, Cause.NOT_UNDONE, "the acquirer released it"),
+        (REFUND, Cause.UNDONE_THERE, "the payer is owed it"),
+        (CAPTURE, Cause.UNDONE_THERE, "the money was taken, the acquirer declined"),
+        (VOID, Cause.UNDONE_THERE, "have it released there"),
+    ),
+)
+async def test_a_difference_speaks_of_its_kind(sqlite_url: str, kind: OperationKind, cause: Cause, words: str) -> None:
+    """What is to be done about a sale would be wrong for a refund."""
+    is_ours = cause is Cause.UNDONE_THERE
+    amount = "100" if is_ours else "100.66"  # the simulator declines this one
+    async with paid_till(sqlite_url, two_stage=kind is not REFUND, amount=amount) as till:
+        assert (await till.move(kind)).is_approved is is_ours
+
+        def forge(lines: list[StatementLine]) -> list[StatementLine]:
+            return [
+                replace(line, is_approved=not is_ours, is_undone=False) if line.kind is kind else line for line in lines
+            ]
+
+        (difference,) = [d for d in (await compare(till, forge)).differences if d.kind is kind]
+        assert difference.cause is cause
+        assert words in difference.advice
+        assert "reverse" not in difference.advice
+
+
 async def test_shops_that_were_not_told_are_found(database_url: str) -> None:
     async with running_shop() as shop, paid_till(database_url, shop_url=shop.url) as till:
         await shop.wait(1)

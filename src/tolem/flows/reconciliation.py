@@ -61,6 +61,27 @@ ADVICE = {
     Cause.NOT_ACKNOWLEDGED: "the shop has not answered the notification with 2xx",
     Cause.TOLD_WRONGLY: "the shop acknowledged another outcome than the order has",
 }
+"""For an authorize or purchase, and for whatever has no words of its own."""
+_CORRECT = "resolve it as happened, if tolem still asks about it; otherwise have it undone there"
+ADVICE_OF_KIND = {
+    (Cause.NOT_UNDONE, OperationKind.CAPTURE): "tolem believes that the hold stands or was released, the acquirer took"
+    f" the money: {_CORRECT}",
+    (Cause.NOT_UNDONE, OperationKind.VOID): "tolem believes that the hold was not released, the acquirer released it:"
+    f" {_CORRECT}",
+    (Cause.NOT_UNDONE, OperationKind.REFUND): "tolem believes that nothing was given back, the acquirer gave it back:"
+    f" {_CORRECT}",
+    (
+        Cause.UNDONE_THERE,
+        OperationKind.CAPTURE,
+    ): "tolem believes that the money was taken, the acquirer declined that or undid it: the shop was told wrongly",
+    (Cause.UNDONE_THERE, OperationKind.VOID): "tolem believes that the hold was released, the acquirer declined that:"
+    " the payer's money may still be held, have it released there",
+    (
+        Cause.UNDONE_THERE,
+        OperationKind.REFUND,
+    ): "tolem believes that the money was given back, the acquirer declined that"
+    " or undid it: the payer is owed it, have it given back there",
+}
 
 
 class Difference(NamedTuple):
@@ -72,6 +93,14 @@ class Difference(NamedTuple):
     invoice_id: str
     here: str
     there: str
+    kind: OperationKind | None = None
+    """Of the operation."""
+
+    @property
+    def advice(self) -> str:
+        """What it means, and what to do."""
+        own = ADVICE_OF_KIND.get((self.cause, self.kind)) if self.kind else None
+        return own or ADVICE[self.cause]
 
 
 class Report(NamedTuple):
@@ -242,7 +271,7 @@ def _compare(entry: BookedOperation, line: StatementLine | None, *, is_voided: b
     there = "nothing" if line is None else _describe(line)
 
     def differs(cause: Cause) -> Difference:
-        return Difference(cause, entry.id, entry.invoice_id, here, there)
+        return Difference(cause, entry.id, entry.invoice_id, here, there, entry.kind)
 
     if entry.status in OPEN_OPERATIONS:
         return differs(Cause.OPEN)
