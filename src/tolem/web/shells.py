@@ -7,6 +7,7 @@ gap takes Html, and only `escape`, `Shell.fill` and `join` make Html of anything
 
 import html
 import re
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ _EMPTY = bytes((0, 0, 255, 255))
 """The rest of such a block without bytes."""
 _LAST_BLOCK = b"\1" + _EMPTY
 _BLOCK_MAX = 0xFFFF
+_SIZES = struct.Struct("<HH")
 
 # Control characters, which no template holds.
 _GAP = re.compile("\x02([a-z_]+)\x03")
@@ -62,7 +64,7 @@ class _Packed(bytes):
 class _Filled(str):
     """A filled shell that may stand in another's gap: it still knows which of its text is static."""
 
-    parts: Callable[[], list[bytes]]
+    add_parts: Callable[[list[bytes]], None]
 
 
 class Shell:
@@ -80,33 +82,47 @@ class Shell:
     def fill(self, values: Mapping[str, Html]) -> Html:
         """The markup with its gaps filled. Raises KeyError for a gap without a value; others are left out."""
         filled = _Filled(self._text % values)
-        filled.parts = lambda: self._parts(values)
+        filled.add_parts = lambda parts: self._add_parts(parts, values)
         return Html(filled)
 
     def fill_page(self, values: Mapping[str, Html]) -> PageBytes:
         """The same as a whole page."""
         page = PageBytes(_encode(self._text % values))
-        page.pack = lambda plain: _gzip(plain, self._parts(values))
+
+        def pack(plain: bytes) -> bytes:
+            parts: list[bytes] = []
+            self._add_parts(parts, values)
+            return _gzip(plain, parts)
+
+        page.pack = pack
         return page
 
-    def _parts(self, values: Mapping[str, Html]) -> list[bytes]:
-        parts = [self._head]
+    def _add_parts(self, parts: list[bytes], values: Mapping[str, Html]) -> None:
+        parts.append(self._head)
         for gap, piece in self._after:
-            parts += _parts_of(values[gap])
+            if value := values[gap]:
+                _add_parts(parts, value)
             parts.append(piece)
-        return parts
 
 
 def join(pieces: Iterable[Html]) -> Html:
     """One after the other, for one gap."""
     pieces = tuple(pieces)
     joined = _Filled("".join(pieces))
-    joined.parts = lambda: [part for piece in pieces for part in _parts_of(piece)]
+
+    def add_parts(parts: list[bytes]) -> None:
+        for piece in pieces:
+            _add_parts(parts, piece)
+
+    joined.add_parts = add_parts
     return Html(joined)
 
 
-def _parts_of(value: str) -> list[bytes]:
-    return value.parts() if isinstance(value, _Filled) else [_encode(value)]
+def _add_parts(parts: list[bytes], value: str) -> None:
+    if isinstance(value, _Filled):
+        value.add_parts(parts)
+    else:
+        parts.append(_encode(value))
 
 
 def _encode(markup: str) -> bytes:
@@ -116,14 +132,12 @@ def _encode(markup: str) -> bytes:
 
 def _gzip(plain: bytes, parts: list[bytes]) -> bytes:
     """What is packed stays as it is; everything between goes into stored blocks."""
-    blocks, stored = [_GZIP_HEADER, _STORED], b""
-    for part in parts:
-        if isinstance(part, _Packed):
-            blocks += (_store(stored), part)
-            stored = b""
-        else:
-            stored += part
-    blocks += (_store(stored), _LAST_BLOCK)
+    blocks, start = [_GZIP_HEADER, _STORED], 0
+    for at, part in enumerate(parts):
+        if type(part) is _Packed:
+            blocks += (_store(b"".join(parts[start:at])), part)
+            start = at + 1
+    blocks += (_store(b"".join(parts[start:])), _LAST_BLOCK)
     blocks += (zlib.crc32(plain).to_bytes(4, "little"), len(plain).to_bytes(4, "little"))
     return b"".join(blocks)
 
@@ -142,11 +156,10 @@ def _pack(piece: bytes) -> bytes:
 
 def _store(stored: bytes) -> bytes:
     """Bytes → the stored block whose head is written already, and more of them where one is too small."""
-    blocks = (stored[at : at + _BLOCK_MAX] for at in range(0, len(stored) or 1, _BLOCK_MAX))
-    sizes = ((len(block), block) for block in blocks)
-    return _STORED.join(
-        size.to_bytes(2, "little") + (size ^ _BLOCK_MAX).to_bytes(2, "little") + block for size, block in sizes
-    )
+    size = len(stored)
+    if size > _BLOCK_MAX:
+        return _store(stored[:_BLOCK_MAX]) + _STORED + _store(stored[_BLOCK_MAX:])
+    return _SIZES.pack(size, size ^ _BLOCK_MAX) + stored
 
 
 class _Gaps:
