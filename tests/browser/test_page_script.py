@@ -422,8 +422,8 @@ async def test_another_language_loses_nothing(page: Page, gateway: Gateway) -> N
     await page.locator("#cc-number").press_sequentially("44056397")
     await page.locator("#cc-number").evaluate("field => field.setSelectionRange(2, 2)")
     for language, title, error in (
-        ("kk", "Карта нөмірі", "Ай мен жылды картадағыдай енгізіңіз, мысалы, 09/28"),
-        ("ru", "Номер карты", "Введите месяц и год как на карте, например 09/28"),
+        ("kk", "Карта нөмірі", "Бұл жарамдылық мерзіміне ұқсамайды: 09/28 сияқты енгізіңіз"),
+        ("ru", "Номер карты", "Это не похоже на срок действия: введите его так: 09/28"),
     ):
         await page.locator(f".languages [lang={language}]").click()
         await expect(page.locator("label[for=cc-number]")).to_contain_text(title)

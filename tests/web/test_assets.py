@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import re
 from datetime import UTC, datetime
+from functools import cache
 
 import pytest
 
@@ -13,10 +14,15 @@ from tolem.web.assets import STATIC, load_assets, read_lean, static_files
 from tolem.web.headers import security_headers
 from tolem.web.pages import Pages
 from tolem.web.shells import PageBytes
-from tolem.web.view import PageView
+from tolem.web.view import CardOffer, PageView
 
 WIRE_BYTES_MAX = 20 * 1024
 OTHER_HEADER_BYTES = 200  # status line, date, server, type, length and encoding
+CARDS = (
+    CardOffer("0198f3a1-5c2e-7d40-9b6f-2a8e4c7d1b35", "Mastercard ••••\u00a00128", "12/30", 3),
+    CardOffer("0198f3a1-5c2e-7d40-8e13-f5b09a6c4d27", "American Express ••••\u00a04820", "09/28", 4),
+)
+"""With the longest names."""
 
 # text on its ground, and the edge of a field (WCAG 1.4.11 asks 3 for it)
 TEXT_PAIRS = (
@@ -49,13 +55,19 @@ SANDBOX_PAIRS = (
 
 @pytest.mark.parametrize("shop", ("", "https://shop.example"), ids=("page", "frame"))
 @pytest.mark.parametrize("language", ("kk", "ru", "en"))
-def test_everything_a_payer_loads_fits_the_budget(language: str, shop: str) -> None:
+@pytest.mark.parametrize("sandbox", (True, False), ids=("sandbox", "acquirer"))
+@pytest.mark.parametrize("amount", (1_234_550, 0), ids=("payment", "verification"))
+@pytest.mark.parametrize(("saves", "cards"), ((False, ()), (True, ()), (True, CARDS)), ids=("plain", "saves", "cards"))
+def test_everything_a_payer_loads_fits_the_budget(
+    saves: bool, cards: tuple[CardOffer, ...], amount: int, sandbox: bool, language: str, shop: str
+) -> None:
     """Form, styles, scripts and icon, compressed as browsers ask for them, each with its headers. In a frame of the
     shop's page there is one more style and script."""
     view = PageView(
         language=language,
         shop_name="Книжный дом",
-        amount=1_234_550,
+        amount=amount,
+        is_verification=not amount,
         currency="KZT",
         invoice_id="000042",
         description="Абай" * 15,
@@ -64,8 +76,10 @@ def test_everything_a_payer_loads_fits_the_budget(language: str, shop: str) -> N
         deadline_at=datetime(2026, 11, 24, 7, 25, tzinfo=UTC),
         extension_minutes=10,
         frame_origin=shop,
+        cards=cards,
+        offers_saving=saves,
     )
-    page = Pages(load_translator(), sandbox=True).form(view)
+    page = build_pages(sandbox).form(view)
     assert isinstance(page, PageBytes)
     others = ("/challenge.", "/sandbox.") if shop else ("/challenge.", "/sandbox.", "/frame.")
     files = {path: asset for path, asset in static_files().items() if not any(name in path for name in others)}
@@ -75,6 +89,11 @@ def test_everything_a_payer_loads_fits_the_budget(language: str, shop: str) -> N
     answers += [(asset.gzipped, asset.headers(gzipped=True)) for asset in files.values()]
     weight = sum(len(body) + headers_weight(headers) for body, headers in answers)
     assert weight <= WIRE_BYTES_MAX
+
+
+@cache
+def build_pages(sandbox: bool) -> Pages:
+    return Pages(load_translator(), sandbox=sandbox)
 
 
 def headers_weight(headers: list[tuple[bytes, bytes]]) -> int:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tolem.web.shells import Html, PageBytes, Shell, escape
+from tolem.web.shells import Html, PageBytes, Shell, escape, join
 
 STATIC = "<p>the same words in every page, " * 40
 SHELL = Shell(f"\x02head\x03{STATIC}\x02name\x03, 100 % \x02name\x03</p>\x02tail\x03")
@@ -33,3 +33,13 @@ def test_static_text_is_compressed_and_what_comes_from_outside_is_not() -> None:
     short, long = (len(build_page(name).gzipped()) for name in ("x", "x" + STATIC[:30]))
     assert len(build_page("").gzipped()) < len(STATIC) / 5
     assert long - short == 2 * len(escape(STATIC[:30]))  # a guess that is right costs as much as any other
+
+
+@given(st.lists(st.text(), max_size=3))
+def test_a_shell_in_a_gap_is_packed_as_it_would_be_alone(names: list[str]) -> None:
+    within = join(SHELL.fill({"head": Html(""), "name": escape(name), "tail": Html("")}) for name in names)
+    page = Shell("<ul>\x02rows\x03</ul>").fill_page({"rows": within})
+    assert page == b"<ul>" + b"".join(build_page(name) for name in names) + b"</ul>"
+    assert gzip.decompress(page.gzipped()) == page
+    outside = sum(2 * len(escape(name).encode("utf-8", "replace")) for name in names)
+    assert len(page.gzipped()) - outside < 100 + len(names) * len(STATIC) / 5

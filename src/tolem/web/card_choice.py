@@ -12,7 +12,7 @@ from tolem.domain.card import BRAND_NAMES, BRAND_RULES
 from tolem.domain.saved_card import SavedCard
 from tolem.flows.saved_cards import CardChoice
 from tolem.i18n.translator import Translator, mark
-from tolem.web.shells import NOTHING, Html, Press, Shell, escape
+from tolem.web.shells import NOTHING, Html, Press, Shell, escape, join
 from tolem.web.view import CardOffer, PageView
 
 SAVE_FIELD = "save-card"
@@ -82,7 +82,7 @@ class CardChoices:
         self._language = language
         self._saved = press.shell("saved.html", language)
         self._card = press.shell("saved_card.html", language)
-        self._save = press.shell("save.html", language)
+        self._save = press.shell("save.html", language, comes_back=True)
         self._ask: Shell = press.shell("ask.html", language)
 
     def fill(self, view: PageView, picked: Picked) -> dict[str, Html]:
@@ -93,9 +93,9 @@ class CardChoices:
         if view.cards:
             ids = [card.id for card in view.cards]
             chosen = picked.card if picked.card in ids else NEW_CARD if picked.card else ids[0]
-            cards = "".join(self._fill_card(view, card, is_chosen=card.id == chosen) for card in view.cards)
+            cards = join(self._fill_card(view, card, is_chosen=card.id == chosen) for card in view.cards)
             checked = _CHECKED if chosen == NEW_CARD else NOTHING
-            values["saved"] = self._saved.fill({"cards": Html(cards), "checked": checked})
+            values["saved"] = self._saved.fill({"cards": cards, "checked": checked})
         return values
 
     def ask(self, view: PageView, picked: Picked) -> Html:

@@ -6,6 +6,7 @@ form carries what its script needs to say the same as the server: every problem'
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from typing import NamedTuple
 
 from tolem.domain.card import BRAND_NAMES, BRAND_RULES, Brand, CardField, CardProblem
@@ -14,7 +15,7 @@ from tolem.i18n.formats import format_time
 from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason_text
 from tolem.i18n.translator import Translator, mark
 from tolem.web.card_choice import CardChoices, Picked
-from tolem.web.shells import NOTHING, Html, PageBytes, Press, Shell, escape
+from tolem.web.shells import NOTHING, Html, PageBytes, Press, Shell, escape, join
 from tolem.web.view import PageView
 
 BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
@@ -72,8 +73,11 @@ def format_deadline(view: PageView, translator: Translator, language: str) -> st
 class _Texts(NamedTuple):
     """Everything of one language that is rendered when the process starts."""
 
-    form: Mapping[tuple[bool, bool], Shell]
-    """By whether it is a verification, and whether cards are saved or to be saved: each gap costs bytes on the wire."""
+    first: Mapping[tuple[bool, bool, bool], Shell]
+    """The form before anything was typed, by whether it is a verification, has saved cards and offers to save one.
+    Each gap that such a form does not need would cost bytes on the wire."""
+    again: Mapping[bool, Shell]
+    """The form that comes back with what was typed or is wrong, by whether it is a verification."""
     declined: Shell
     notice: Shell
     summary: Shell
@@ -108,19 +112,20 @@ class CardForms:
         for field, name in _FIELDS:
             problem = problems.get(field)
             values[f"{name}_error"] = texts.errors[problem] if problem else NOTHING
-            values[f"{name}_state"] = _field_state(field, problem, is_focused=is_first)
+            values[f"{name}_state"] = _field_state(problem, is_focused=is_first)
             is_first = is_first and problem is None
         values["expiry_typed"] = _refill(_EXPIRY_TYPED, typed, CardField.EXPIRY)
         values["name_typed"] = _refill(_NAME_TYPED, typed, CardField.NAME)
         can_judge = view.now is not None and not self._sandbox
         values["month"] = Html(f' data-month="{view.now:%Y-%m}"') if can_judge else NOTHING
         values["hurry"] = self._hurry(view, language)
-        values["notices"] = Html(
-            texts.choices.ask(view, picked) + self._notices(view, language, problems, notice, picked)
+        values["notices"] = join(
+            (texts.choices.ask(view, picked), *self._notices(view, language, problems, notice, picked))
         )
         values |= texts.choices.fill(view, picked)
-        has_choices = bool(view.cards) or view.offers_saving
-        return texts.form[view.is_verification, has_choices].fill_page(values)
+        if problems or typed or picked.saves:
+            return texts.again[view.is_verification].fill_page(values)
+        return texts.first[view.is_verification, bool(view.cards), view.offers_saving].fill_page(values)
 
     def _notices(
         self,
@@ -129,12 +134,12 @@ class CardForms:
         problems: Mapping[CardField, CardProblem],
         notice: str,
         picked: Picked,
-    ) -> Html:
-        texts, translator, blocks = self._texts[language], self._translator, ""
+    ) -> list[Html]:
+        texts, translator, blocks = self._texts[language], self._translator, []
         if notice:
-            blocks += texts.notice.fill({"text": escape(translator.text(language, notice))})
+            blocks.append(texts.notice.fill({"text": escape(translator.text(language, notice))}))
         if problems:
-            items = "".join(
+            items = join(
                 texts.summary_item.fill(
                     {
                         "field": Html(field.value),
@@ -144,7 +149,7 @@ class CardForms:
                 for field in CardField
                 if field in problems
             )
-            blocks += texts.summary.fill({"items": Html(items)})
+            blocks.append(texts.summary.fill({"items": items}))
         elif view.state is PageState.DECLINED and not picked.asked:
             left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
             values = {
@@ -152,8 +157,8 @@ class CardForms:
                 "reason": escape(translator.text(language, find_reason_text(view.reason_code))),
                 "left": escape(left),
             }
-            blocks += texts.declined.fill(values)
-        return Html(blocks)
+            blocks.append(texts.declined.fill(values))
+        return blocks
 
     def _hurry(self, view: PageView, language: str) -> Html:
         """The warning that the deadline is near; its script shows it in time, and without one it offers the extension
@@ -176,12 +181,15 @@ class CardForms:
 def _render_texts(press: Press, translator: Translator, language: str) -> _Texts:
     error = press.shell("error.html", language)
     return _Texts(
-        form={
-            (is_verification, has_choices): press.shell(
-                "form.html", language, verification=is_verification, choices=has_choices
+        first={
+            (verification, has_cards, saves): press.shell(
+                "form.html", language, comes_back=False, verification=verification, has_cards=has_cards, saves=saves
             )
-            for is_verification in (False, True)
-            for has_choices in (False, True)
+            for verification, has_cards, saves in product((False, True), repeat=3)
+        },
+        again={
+            verification: press.shell("form.html", language, comes_back=True, verification=verification)
+            for verification in (False, True)
         },
         declined=press.shell("declined.html", language),
         notice=press.shell("notice.html", language),
@@ -202,11 +210,9 @@ def _refill(allowed: re.Pattern[str], typed: Mapping[CardField, str], field: Car
     return escape(text) if allowed.fullmatch(text) else NOTHING
 
 
-def _field_state(field: CardField, problem: CardProblem | None, *, is_focused: bool) -> Html:
-    """Attributes of one input: what describes it, and whether it is wrong; the first wrong one gets the focus."""
-    hint = "" if field is CardField.NUMBER else f" {field}-hint"
-    described = f' aria-describedby="{field}-error{hint}"'
+def _field_state(problem: CardProblem | None, *, is_focused: bool) -> Html:
+    """Attributes of one input that say that it is wrong; the first wrong one gets the focus."""
     if problem is None:
-        return Html(described)
+        return NOTHING
     focus = " autofocus" if is_focused else ""
-    return Html(f'{described} aria-invalid="true" data-problem="{problem}"{focus}')
+    return Html(f' aria-invalid="true" data-problem="{problem}"{focus}')

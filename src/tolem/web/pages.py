@@ -20,7 +20,7 @@ from tolem.web.assets import template_names
 from tolem.web.card_choice import Picked
 from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
 from tolem.web.sandbox_cards import SANDBOX_CARDS
-from tolem.web.shells import NOTHING, Html, Press, Shell, escape
+from tolem.web.shells import NOTHING, Html, Press, Shell, escape, join
 from tolem.web.view import PageView
 
 ACCEPTED_BRANDS = (Brand.VISA, Brand.MASTERCARD, Brand.AMEX, Brand.UNIONPAY, Brand.MIR)
@@ -211,7 +211,7 @@ class Pages:
             }
             for spoken in LANGUAGE_NAMES
         }
-        others = "".join(self._texts[spoken].other.fill(said[spoken]) for spoken in said if spoken != language)
+        others = join(self._texts[spoken].other.fill(said[spoken]) for spoken in said if spoken != language)
         refresh = watched = link = NOTHING
         if page_path:
             link = texts.retry.fill({"path": escape(page_path)})
@@ -226,7 +226,7 @@ class Pages:
             "refresh": refresh,
             "watched": watched,
             "detail": texts.detail.fill({"detail": escape(detail)}) if detail else NOTHING,
-            "others": Html(others),
+            "others": others,
         }
         filled |= self._frame_values(language, frame_origin)
         return texts.message.fill_page(filled)
@@ -300,11 +300,11 @@ class Pages:
     def _facts(self, view: PageView, language: str) -> Html:
         """What stands below the amount, beside the form."""
         text, row = self._translator.text, self._texts[language].row
-        facts: str = row.fill({"label": escape(text(language, "Order")), "value": escape(view.invoice_id)})
+        facts = [row.fill({"label": escape(text(language, "Order")), "value": escape(view.invoice_id)})]
         until = format_deadline(view, self._translator, language)
         if until:
-            facts += row.fill({"label": escape(text(language, "Pay before")), "value": escape(until)})
-        return Html(facts)
+            facts.append(row.fill({"label": escape(text(language, "Pay before")), "value": escape(until)}))
+        return join(facts)
 
     def _rows(self, view: PageView, language: str, *, with_amount: bool = False) -> Html:
         """What the order and its payment are, one row each; what is empty has no row."""
@@ -322,9 +322,7 @@ class Pages:
         if with_amount:
             rows.insert(0, (text(language, "Amount"), format_amount(view.amount, view.currency)))
         row = self._texts[language].row
-        return Html(
-            "".join(row.fill({"label": escape(label), "value": escape(value)}) for label, value in rows if value)
-        )
+        return join(row.fill({"label": escape(label), "value": escape(value)}) for label, value in rows if value)
 
 
 def _render_texts(press: Press, language: str) -> _Texts:
