@@ -173,7 +173,8 @@ async def test_paid_in_a_shop_of_another_site_without_any_storage(payer: Payer, 
     await widget.press("Return to the shop")
     await widget.is_told(True)
     await payer.sees_truth(PAID_ONCE)
-    assert await payer.page.context.cookies() == []
+    cookies = await payer.page.context.cookies()
+    assert [cookie.get("name") for cookie in cookies] == ["customer"]  # of the demo's shop, where the order was begun
     assert urlsplit(payer.page.url).path == "/checkout"
 
 
