@@ -73,7 +73,8 @@ def test_what_stays_unknown_is_listed_and_resolved(tmp_path: Path) -> None:
         "resolve", unknown, "--happened", "--reason", "the bank says so", cwd=tmp_path, status=1
     )
     assert "say one of" in run("resolve", unknown, "--reason", "the bank says so", cwd=tmp_path, status=2)
-    assert "10 characters" in run("resolve", unknown, "--happened", "--reason", "x", cwd=tmp_path, status=1)
+    assert "no operation" in run("resolve", unknown, "--happened", "--reason", "x", cwd=tmp_path, status=1)
+    assert "10 characters" in run("resolve", "--help", cwd=tmp_path)
 
 
 def test_what_was_paid_just_now_is_too_young(tmp_path: Path) -> None:
@@ -82,8 +83,9 @@ def test_what_was_paid_just_now_is_too_young(tmp_path: Path) -> None:
         report = reconcile(tmp_path, 0)
         assert report == {"differences": [], "operations": 0, "acquirer_lines": 1, "orders": 0, "too_young": 2}
         assert "2 too young to be compared" in run("reconcile", cwd=tmp_path)
-        # the day by Kazakhstan's calendar: tomorrow has nothing
-        assert "0 lines" in run("reconcile", "--date", "2999-01-01", cwd=tmp_path)
+        # the day by Kazakhstan's calendar; one that has not begun has nothing that could agree
+        assert "0 lines" in run("reconcile", "--date", "2001-01-01", cwd=tmp_path)
+        assert "has not begun yet" in run("reconcile", "--date", "2999-01-01", cwd=tmp_path, status=2)
 
 
 def test_reconcile_tells_when_a_side_cannot_be_read(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of te
 @click.option("--approval-code", default="", help="Of a payment that happened: from the acquirer's statement.")
 @click.option("--reference", default="", help="Its RRN, if the acquirer's statement has another one than tolem.")
 @click.option("--retry", is_flag=True, help="The acquirer is back: let recovery ask it at once.")
-@click.option("--reason", default="", help="Why you know: kept for ever, with your name.")
+@click.option("--reason", default="", help="Why you know, 10 characters or more: kept, with your name.")
 @_DATABASE
 @_JSON
 def resolve(
@@ -72,7 +72,8 @@ def resolve(
             approval_code=approval_code,
             reference=reference,
         )
-        click.echo(f"settled: the payment is {recorded.status}")
+        words = "happened" if happened else "did not happen"
+        click.echo(f"settled: the operation {words}; the payment is {recorded.status}")
 
     console.with_store(config, work)
 
@@ -101,6 +102,8 @@ def reconcile_command(acquirer_url: str | None, day: datetime | None, database: 
         books = await bootstrap.open_books(config)
         try:
             clock, _ = await console.open_time(store, config)
+            if day and since > clock.now():
+                raise click.UsageError(f"--date: {day.date()} has not begun yet in Kazakhstan")
             return await reconcile(store, books, since, until, young_since=clock.now() - on_its_way)
         finally:
             await books.close()

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from tests.flows.moody import Mood
 from tests.flows.test_claims import INQUIRY, change, given_up_till, the_operation
@@ -61,6 +62,17 @@ async def test_a_wrong_word_is_noticed_and_booked(database_url: str, kind: Opera
         }
         assert (payment.status, payment.captured, payment.refunded) == expected[kind]
         assert (till.acquirer.count(kind), await is_confirmed(till, kind)) == (1, True)
+
+
+async def test_an_acquirer_that_is_down_is_one_line_each_time(sqlite_url: str) -> None:
+    """Not a trace: what is at fault is known."""
+    with capture_logs() as logs:
+        async with given_up_till(sqlite_url, REFUND):
+            pass
+    failed = [line for line in logs if line["event"] == "acquirer_failed"]
+    assert len(failed) > 1
+    assert {line.get("reason") for line in failed} == {"ConnectionRefusedError: nobody there"}
+    assert not [line for line in failed if "exc_info" in line]
 
 
 @pytest.mark.parametrize("mood", (Mood.WELL, Mood.UNSURE))

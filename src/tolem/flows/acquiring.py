@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest
+from tolem.acquirers.base import Acquirer, AcquirerAnswer, AcquirerRequest, AnswerGarbled
 from tolem.clock import Clock
 from tolem.domain.history import OrderHistory
 from tolem.domain.merchant import Terminal
@@ -80,6 +80,10 @@ class Acquiring:
                 answer = await self.acquirer.send(request)
         except TimeoutError:
             return f"no answer within {seconds:.3g} s"
+        except (OSError, AnswerGarbled) as error:  # no connection, or no answer: every exchange says so while it lasts
+            reason = f"{type(error).__name__}: {error}"
+            log.warning("acquirer_failed", operation=str(request.key), kind=request.kind, reason=reason)
+            return f"the exchange failed: {type(error).__name__}"
         except Exception as error:
             log.warning("acquirer_failed", operation=str(request.key), kind=request.kind, exc_info=error)
             return f"the exchange failed: {type(error).__name__}"

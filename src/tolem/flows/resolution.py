@@ -111,8 +111,6 @@ class Resolution:
         self, operation_id: UUID, event_kind: str, words: str, reason: str, who: str, decide: _Decide
     ) -> Recorded:
         """Runs a decision on an operation that waits for people, and adds who made it and why."""
-        if len(reason.strip()) < 10:
-            raise Refused(Refusal.INVALID_REQUEST, "give a reason of 10 characters or more: it is kept", "reason")
         order_id = await queries.find_order_of_operation(self._store, operation_id)
         if order_id is None:
             raise Refused(Refusal.NOT_FOUND, f"there is no operation {operation_id}")
@@ -129,6 +127,8 @@ class Resolution:
                 raise Refused(Refusal.WRONG_STATE, f"operation {operation_id} is settled already")
             _check_waits(operation, self._clock.real_now())  # now: a step may have taken it up a moment ago
             decision = decide(history, operation, terminal, stamp)
+            if len(reason.strip()) < 10:
+                raise Refused(Refusal.INVALID_REQUEST, "give a reason of 10 characters or more: it is kept", "reason")
             audit = Event(
                 id=audit_id,
                 order_id=operation.order_id,
