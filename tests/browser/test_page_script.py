@@ -395,6 +395,15 @@ async def test_a_form_that_arrives_late_takes_the_page_along(page: Page, gateway
     assert len(gateway.posts) == 1
 
 
+async def test_another_card_that_is_being_confirmed_is_told_of(page: Page, gateway: Gateway) -> None:
+    gateway.answer = (409, b"")
+    await page.goto(ADDRESS)
+    await fill_card(page)
+    await press_pay(page)
+    await page.wait_for_url(ADDRESS + "?other")
+    assert len(gateway.posts) == 1
+
+
 async def test_a_fault_behind_the_gateway_is_no_answer(page: Page, gateway: Gateway) -> None:
     gateway.answer = (502, b"<html><body><h1>Bad gateway</h1></body></html>")
     await page.goto(ADDRESS)

@@ -113,6 +113,7 @@
       const body = new URLSearchParams(new FormData(form));
       const answer = await request(form.action, { method: "POST", body, redirect: "manual" });
       if (answer.type === "opaqueredirect") return reopen();
+      if (answer.status === 409) return location.replace(form.action + "?other");
       const markup = await answer.text();
       const isAnswer = answer.status < 500 || markup.includes('id="card"');
       if (!isAnswer || !adopt(markup)) return lost(form);
