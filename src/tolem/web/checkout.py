@@ -258,11 +258,13 @@ class PageEndpoint:
         fields = await self._read_form(request, page_id)
         if isinstance(fields, Response):
             return fields
+        notice = REMOVED
         try:
             await self._checkout.remove_card(page_id, read_card_id(fields.get(REMOVE_FIELD, "")))
-        except Refused as refused:  # it was removed before, or was never theirs
+        except Refused as refused:  # it was removed before, or was never theirs: the form shows the cards that are
             log.info("card_not_removed", refusal=refused.refusal)
-        return await self._form_again(page_id, 200, fields, notice=REMOVED)
+            notice = ""
+        return await self._form_again(page_id, 200, fields, notice=notice)
 
     async def _read_form(self, request: Request, page_id: str) -> dict[str, str] | Response:
         try:
