@@ -362,7 +362,7 @@ async def test_what_did_not_arrive_is_never_sent_again_by_itself(page: Page, gat
     await page.goto(ADDRESS)
     await fill_card(page)
     await press_pay(page)
-    await expect(page.locator("#notices")).to_contain_text("had not reached us", timeout=30_000)
+    await expect(page.locator("#notices")).to_contain_text("have not reached us so far", timeout=30_000)
     assert len(gateway.posts) == 1
     assert await page.locator("#cc-number").input_value() == "4405 6397 0401 5096"
     assert await page.locator("#cc-csc").input_value() == "321"
@@ -372,6 +372,36 @@ async def test_what_did_not_arrive_is_never_sent_again_by_itself(page: Page, gat
     await page.keyboard.press("Enter")
     await page.locator("main[data-state=approved]").wait_for()
     assert len(gateway.posts) == 2
+
+
+async def test_a_form_that_arrives_late_takes_the_page_along(page: Page, gateway: Gateway) -> None:
+    gateway.answer = None
+    await page.goto(ADDRESS)
+    await fill_card(page)
+    await press_pay(page)
+    notices = page.locator("#notices")
+    await expect(notices).to_contain_text("If they still arrive, this page shows it.", timeout=30_000)
+    assert "nothing was charged" not in await notices.inner_text()
+    await page.locator("#cc-csc").fill("32")
+    for _ in range(2):  # it asks, and nothing has changed: what is typed stays
+        async with page.expect_response("**/state", timeout=30_000):
+            pass
+    assert await page.locator("#cc-csc").input_value() == "32"
+    await expect(notices).to_contain_text("never charged twice")
+    gateway.view = CHECKING  # a proxy has delivered what it held
+    await page.locator("main[data-state=checking]").wait_for()
+    gateway.view = APPROVED
+    await page.locator("main[data-state=approved]").wait_for()
+    assert len(gateway.posts) == 1
+
+
+async def test_another_card_that_is_being_confirmed_is_told_of(page: Page, gateway: Gateway) -> None:
+    gateway.answer = (409, b"")
+    await page.goto(ADDRESS)
+    await fill_card(page)
+    await press_pay(page)
+    await page.wait_for_url(ADDRESS + "?other")
+    assert len(gateway.posts) == 1
 
 
 async def test_a_fault_behind_the_gateway_is_no_answer(page: Page, gateway: Gateway) -> None:

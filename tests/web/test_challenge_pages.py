@@ -218,3 +218,12 @@ def test_the_documents_table_is_the_codes() -> None:
         assert eci == (f"{rule.eci} / {rule.eci_mastercard}" if rule.eci else "–"), status
         assert details == (f"`{rule.secure_details}`" if rule.secure_details else "empty"), status
         assert reason == (str(rule.reason_code) if rule.reason_code else "–"), status
+
+
+def test_a_late_answer_is_told_that_nothing_is_being_checked() -> None:
+    for language in ("kk", "ru", "en"):
+        title = TRANSLATOR.text(language, "The time for this confirmation is over")
+        text = PAGES.returned(language, "", AuthenticationStep.CHALLENGE).decode()
+        assert f"<title>{title}</title>" in text
+        assert f"<h1>{title}</h1>" in text
+        assert "checking with the bank" not in text

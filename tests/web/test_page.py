@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.gateway import APPROVED_CARD, ORIGIN, Answer, Caller, running_gateway
+from tests.issuer import CHALLENGED_CARD, Issuer
 from tests.pictures import build_png
 
 from tolem.bootstrap import Gateway
@@ -171,3 +172,41 @@ async def test_a_page_of_an_overtaken_round_still_leads_to_the_shop(sqlite_url: 
         answer = await caller.submit(old)
         assert (answer.status, answer.headers["location"]) == (303, old)
         assert ORIGIN not in page.text
+
+
+async def test_the_way_back_says_failed_only_of_what_has_failed(sqlite_url: str) -> None:
+    paid, failed = f'href="{SHOP}/ok"', f'href="{SHOP}/fail"'
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        path = await caller.page("000000010")
+        form = await caller.get(path)
+        lost = form.text.partition('<template id="lost">')[2]
+        assert (paid in lost, failed in form.text) == (True, False)
+        challenge = await Issuer(caller).start(path)
+        assert (challenge.state, paid in challenge.text, failed in challenge.text) == ("challenge", True, False)
+        elsewhere = await caller.get(await caller.page("000000010"))
+        assert (elsewhere.state, paid in elsewhere.text, failed in elsewhere.text) == ("challenge", True, False)
+        await caller.press(path, "abandon")
+        await caller.press(path, "leave")
+        left = await caller.get(path)
+        assert (left.state, paid in left.text, failed in left.text) == ("failed", False, True)
+
+
+async def test_a_second_tab_is_told_whose_challenge_it_sees(sqlite_url: str) -> None:
+    words = "Another card is being confirmed: the one you typed was not used."
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        path = await caller.page("000000011", language="ENG")
+        first = await Issuer(caller).start(path)
+        assert f"•••• {CHALLENGED_CARD[-4:]}" in first.text
+        assert words not in first.text
+        second = await caller.submit(path, APPROVED_CARD)
+        assert (second.status, second.state) == (409, "challenge")
+        for page in (second, await caller.get(f"{path}?other")):  # without a script, and with it
+            assert words in page.text
+            assert f"•••• {CHALLENGED_CARD[-4:]}" in page.text
+            assert APPROVED_CARD[-4:] not in page.text.replace(path, "")
+        again = await caller.submit(path, CHALLENGED_CARD)  # a double click
+        assert again.status == 303
+        elsewhere = await caller.submit(await caller.page("000000011", language="ENG"), APPROVED_CARD)
+        assert (elsewhere.status, words in elsewhere.text) == (409, True)

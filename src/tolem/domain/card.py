@@ -226,6 +226,11 @@ def find_brand_rule(digits: str) -> BrandRule | None:
     return None
 
 
+def clean_number(typed: str) -> str:
+    """A typed number without what stands between its digits."""
+    return _BETWEEN_DIGITS.sub("", typed)
+
+
 CardCheck = Callable[[TypedCard], Mapping[CardField, CardProblem]]
 
 
@@ -236,7 +241,7 @@ def parse_card(number: str, expiry: str, cvc: str, holder: str, *, check: CardCh
     that could be read.
     """
     problems: dict[CardField, CardProblem] = {}
-    digits = _BETWEEN_DIGITS.sub("", number)
+    digits = clean_number(number)
     rule = find_brand_rule(digits) if digits.isascii() and digits.isdigit() else None
     if problem := _number_problem(digits, rule):
         problems[CardField.NUMBER] = problem

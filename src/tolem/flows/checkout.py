@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tolem.acquirers.base import Acquirer
 from tolem.clock import Clock
 from tolem.domain.authentication import AuthenticationStep, Browser, PendingAuthentication
-from tolem.domain.card import Card, CardField, InvalidCard, parse_card
+from tolem.domain.card import Card, CardField, InvalidCard, Pan, clean_number, parse_card
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.frame import frame_ancestors, may_frame
 from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
@@ -229,6 +229,16 @@ class Checkout:
         attempt = Attempt(self._limits.fingerprint(card.pan), browser.ip, terminal.id)
         async with self._limits.admit(attempt, terms.order_id):
             return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
+
+    async def challenges_another(self, page_id: str, number: str, choice: CardChoice) -> bool:
+        """The issuer is challenging the payer over another card than this one."""
+        opened = await self.view(page_id)
+        payment = opened.history.open_payment() if opened and opened.state is PageState.CHALLENGE else None
+        if payment is None:
+            return False
+        if choice.card_id is not None:
+            return payment.card_id != choice.card_id
+        return payment.masked_pan != Pan(clean_number(number)).masked
 
     async def remove_card(self, page_id: str, card_id: UUID) -> None:
         """The payer removes a saved card of theirs. Raises Refused(NOT_FOUND), for a foreign card too."""

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tolem.domain.authentication import AuthenticationStep, PendingAuthentication
-from tolem.i18n.translator import LANGUAGE_NAMES, Translator
+from tolem.i18n.translator import LANGUAGE_NAMES, Translator, mark
 from tolem.web.assets import template_names
+from tolem.web.card_form import show_card
 from tolem.web.pages import Pages, link_address
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape
 from tolem.web.view import PageView
+
+OTHER = mark("Another card is being confirmed: the one you typed was not used.")
 
 
 class _Texts(NamedTuple):
@@ -25,6 +28,7 @@ class _Texts(NamedTuple):
     returned: Shell
     returned_nowhere: Shell
     link: Shell
+    other: Html
 
 
 class ChallengePages:
@@ -45,17 +49,22 @@ class ChallengePages:
                 returned=press.shell("returned.html", language, has_path=True),
                 returned_nowhere=press.shell("returned.html", language, has_path=False),
                 link=press.shell("challenge_link.html", language),
+                other=press.shell("notice.html", language).fill({"text": escape(translator.text(language, OTHER))}),
             )
             for language in translator.languages
         }
 
-    def page(self, view: PageView, pending: PendingAuthentication | None, session_data: str) -> bytes:
+    def page(
+        self, view: PageView, pending: PendingAuthentication | None, session_data: str, *, is_other: bool = False
+    ) -> bytes:
         """What an attempt waits for; None: it waits at another opening of the page. `session_data`: goes to the issuer
-        and comes back from it (threeDSSessionData)."""
+        and comes back from it (threeDSSessionData). `is_other`: the payer has just typed another card."""
         language = self._translator.choose(view.language)
         texts, values = self._texts[language], self._pages.order_values(view, language)
         url = link_address(view.return_url)
         values["link"] = texts.link.fill({"url": escape(url)}) if url else NOTHING
+        values["card"] = escape(show_card(view))
+        values["other"] = texts.other if is_other else NOTHING
         if pending is None:
             return texts.elsewhere.fill_page(values)
         values |= {

@@ -42,6 +42,7 @@ ANY_SITE = ("http:", "https:")
 """May show a page in a frame that holds nothing of an order and nothing to press."""
 
 _RETURN_TO_SUCCESS = (PageState.APPROVED, PageState.PAID)
+_ENDED_UNPAID = (PageState.FAILED, PageState.EXPIRED, PageState.INVALID)
 
 
 class PayformEndpoint:
@@ -121,7 +122,7 @@ class PageEndpoint:
         page_id, _, action = request.scope["path"][len(PAGE_PREFIX) :].partition("/")
         if request.method in ("GET", "HEAD"):
             if action == "":
-                return await self._show(request, page_id)
+                return await self._show(request, page_id, is_other=request.scope["query_string"] == b"other")
             if action == "state":
                 return await self._tell_state(page_id)
         elif request.method == "POST":
@@ -135,7 +136,8 @@ class PageEndpoint:
             return method_not_allowed("GET, POST")
         return self._no_page(request)
 
-    async def _show(self, request: Request, page_id: str) -> Response:
+    async def _show(self, request: Request, page_id: str, status: int = 200, *, is_other: bool = False) -> Response:
+        """`is_other`: the payer has just typed another card than the one whose challenge is shown."""
         opened = await self._checkout.look(page_id, PATIENCE_SECONDS)
         if opened is None:
             return self._no_page(request)
@@ -147,8 +149,8 @@ class PageEndpoint:
             return html(200, self._pages.page(view), opened.frame_ancestors)
         session_data = self._way_back.seal(page_id, pending.return_nonce) if pending else ""
         issuers = origins(pending) if pending else ()
-        body = self._challenge_pages.page(view, pending, session_data)
-        return html(200, body, opened.frame_ancestors, issuers, (SELF, *issuers) if issuers else ())
+        body = self._challenge_pages.page(view, pending, session_data, is_other=is_other)
+        return html(status, body, opened.frame_ancestors, issuers, (SELF, *issuers) if issuers else ())
 
     async def _tell_state(self, page_id: str) -> Response:
         opened = await self._checkout.look(page_id, 0.0)
@@ -164,7 +166,8 @@ class PageEndpoint:
         typed = _typed(fields)
         browser = read_browser(request, fields.get(FIELD, ""))
         try:
-            await self._checkout.pay(page_id, typed, browser, self._return_base(request), read_choice(fields))
+            choice = read_choice(fields)
+            paid = await self._checkout.pay(page_id, typed, browser, self._return_base(request), choice)
         except Overloaded:  # nothing was stored, so nothing was sent
             log.warning("overloaded", route="page")
             return await self._form_again(page_id, 503, fields, notice=BUSY)
@@ -172,6 +175,8 @@ class PageEndpoint:
             return await self._form_again(page_id, 429, fields, notice=WAIT)
         except InvalidCard as invalid:
             return await self._form_again(page_id, 422, fields, invalid)
+        if paid is None and await self._checkout.challenges_another(page_id, typed[CardField.NUMBER], choice):
+            return await self._show(request, page_id, 409, is_other=True)  # to which page.js answers with `?other`
         return redirect(PAGE_PREFIX + page_id)
 
     async def _leave(self, request: Request, page_id: str) -> Response:
@@ -253,11 +258,13 @@ class PageEndpoint:
         fields = await self._read_form(request, page_id)
         if isinstance(fields, Response):
             return fields
+        notice = REMOVED
         try:
             await self._checkout.remove_card(page_id, read_card_id(fields.get(REMOVE_FIELD, "")))
-        except Refused as refused:  # it was removed before, or was never theirs
+        except Refused as refused:  # it was removed before, or was never theirs: the form shows the cards that are
             log.info("card_not_removed", refusal=refused.refusal)
-        return await self._form_again(page_id, 200, fields, notice=REMOVED)
+            notice = ""
+        return await self._form_again(page_id, 200, fields, notice=notice)
 
     async def _read_form(self, request: Request, page_id: str) -> dict[str, str] | Response:
         try:
@@ -288,8 +295,10 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
     """What the payer may see of an order."""
     order, terminal = opened.history.order, opened.terminal
     payment = _shown_payment(opened)
-    is_success = opened.state in _RETURN_TO_SUCCESS
-    return_url = order.return_url if is_success else order.failure_return_url or order.return_url
+    # While the outcome is open (on the form too: a card that was sent may have arrived), going back proves nothing.
+    return_url = order.return_url
+    if opened.state in _ENDED_UNPAID:
+        return_url = order.failure_return_url or order.return_url
     frame_origin = opened.page.frame_origin
     return PageView(
         language=opened.page.language or order.language,

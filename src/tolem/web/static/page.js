@@ -5,7 +5,8 @@
   "use strict";
   const WARN_SECONDS = 120; // before the deadline
   const ANSWER_MS = 30000; // the gateway answers a card form within a few seconds
-  const SURE_MS = 5000; // connection back, and nothing arrived for so long: nothing will
+  const SURE_MS = 5000; // connection back, and nothing arrived for so long: the form comes back
+  const LATE_MS = 300000; // what was sent may still arrive: a proxy can hold it for minutes
 
   const byId = (id) => document.getElementById(id);
   const main = () => document.querySelector("main");
@@ -13,6 +14,7 @@
   const reopen = () => location.replace(main().dataset.page);
   const pause = (ms) => new Promise((done) => setTimeout(done, ms));
   let isSent = false;
+  let lateUntil = 0;
 
   // A page that comes back from the browser's memory may tell an old state.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
@@ -111,6 +113,7 @@
       const body = new URLSearchParams(new FormData(form));
       const answer = await request(form.action, { method: "POST", body, redirect: "manual" });
       if (answer.type === "opaqueredirect") return reopen();
+      if (answer.status === 409) return location.replace(form.action + "?other");
       const markup = await answer.text();
       const isAnswer = answer.status < 500 || markup.includes('id="card"');
       if (!isAnswer || !adopt(markup)) return lost(form);
@@ -150,6 +153,18 @@
     notify(form.dataset.unsent);
     button.focus();
     start();
+    expectLate();
+  }
+
+  // The form stands again, but what was lost may still arrive: then the page moves on to what became of it.
+  async function expectLate() {
+    const isAsking = lateUntil > Date.now();
+    lateUntil = Date.now() + LATE_MS;
+    if (isAsking) return;
+    while (Date.now() < lateUntil) {
+      await pause(3000);
+      if (!isSent) await look();
+    }
   }
 
   // A button that changes the page, not the payment: its answer takes the page's place around what is typed.
