@@ -52,7 +52,7 @@ def creq_of(entry: AcsEntry) -> str:
 
 def state(page: Answer) -> str:
     """`data-acs` of a page."""
-    match = re.search(r'<main data-acs="([a-z]+)"', page.text)
+    match = re.search(r'<main [^>]*data-acs="([a-z]+)"', page.text)
     assert match, page.text
     return match[1]
 
