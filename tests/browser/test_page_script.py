@@ -188,7 +188,7 @@ async def test_caret_stays_where_the_payer_works(page: Page, gateway: Gateway) -
 @pytest.mark.parametrize(
     ("typed", "shown"),
     (("0128", "01/28"), ("1/28", "01/28"), ("928", "09/28"), ("01/2028", "01/28"), ("012028", "01/28"),
-     ("12 30", "12/30"), ("1328", "01/328"), ("1", "1")),
+     ("12 30", "12/30"), ("1328", "1328"), ("13/27", "13/27"), ("1", "1")),
 )  # fmt: skip
 async def test_expiry_date_gets_its_slash(page: Page, gateway: Gateway, typed: str, shown: str) -> None:
     await page.goto(ADDRESS)
@@ -528,6 +528,7 @@ async def test_receipt_is_copied_and_printed(page: Page, gateway: Gateway) -> No
     await page.get_by_role("button", name="Copy the receipt").click()
     await expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert (await page.evaluate("navigator.clipboard.readText()")).split("\n") == [
+        "Sandbox no real money moves here",
         "Payment approved",
         "1\u00a0234,50\u00a0₸",
         "Shop: Bookshop",
@@ -536,5 +537,9 @@ async def test_receipt_is_copied_and_printed(page: Page, gateway: Gateway) -> No
         "Time: 24 November 2026, 12:05",
         "Reference: 632807123456",
     ]
+    await page.emulate_media(media="print")
+    await expect(page.locator(".ribbon")).to_be_visible()
+    await expect(page.locator(".languages")).to_be_hidden()
+    await page.emulate_media(media="screen")
     await page.get_by_role("button", name="Print").click()
     assert await page.title() == "printed"

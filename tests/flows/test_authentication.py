@@ -510,7 +510,7 @@ async def test_another_opening_of_the_page_can_only_look_on_or_begin_again(datab
         seen = await stage.caller.get(elsewhere)
         assert seen.state == "challenge"
         assert "creq" not in seen.text
-        assert (await stage.caller.submit(elsewhere)).status == 303  # a card typed there is not taken
+        assert (await stage.caller.submit(elsewhere)).status == 409  # a card typed there is not taken, and that is said
         form = await stage.caller.form(f"{elsewhere}/device", {"done": "Y"}, {"origin": ORIGIN})
         assert form.status == 303
         asked = await stage.issuer.arrive(page)

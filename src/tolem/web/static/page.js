@@ -221,7 +221,7 @@
 
   async function copy(button) {
     const rows = [...document.querySelectorAll(".receipt div")].map((row) => [...row.children].map((c) => c.textContent));
-    const head = document.querySelectorAll("h1, main .amount");
+    const head = document.querySelectorAll(".ribbon, h1, main .amount");
     const lines = [...[...head].map((each) => each.textContent), ...rows.map((row) => row.join(": "))];
     await navigator.clipboard.writeText(lines.join("\n"));
     button.textContent = button.dataset.done;
@@ -408,13 +408,13 @@
     byId("cc-csc-hint").textContent = code.dataset["hint" + (length || 3)];
   }
 
-  // 9 → 09/, 13 → 01/3, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text.
+  // 9 → 09/, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text.
   function slash(expiry, how) {
     const typed = expiry.value;
     if (how.startsWith("delete") || expiry.selectionStart !== typed.length || /^20\d\d[-/. ]/.test(typed)) return;
     const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(\d\d)(\d*)\s*$/.exec(typed);
-    if (/^1[3-9]$/.test(typed)) expiry.value = "01/" + typed[1];
-    else if (parts) expiry.value = parts[1].padStart(2, "0") + "/" + parts[2].replace(/^20(?=\d\d$)/, "").slice(0, 4);
+    if (parts?.[1] > 12) return; // a wrong month is told, not mended
+    if (parts) expiry.value = parts[1].padStart(2, "0") + "/" + parts[2].replace(/^20(?=\d\d$)/, "").slice(0, 4);
     else if (/^[2-9]$/.test(typed)) expiry.value = "0" + typed + "/";
   }
 
