@@ -176,7 +176,11 @@ class PageEndpoint:
         except InvalidCard as invalid:
             return await self._form_again(page_id, 422, fields, invalid)
         if paid is None and await self._checkout.challenges_another(page_id, typed[CardField.NUMBER], choice):
-            return await self._show(request, page_id, 409, is_other=True)  # to which page.js answers with `?other`
+            shown = await self._show(request, page_id, 409, is_other=True)
+            if (
+                shown.status == 409
+            ):  # to which page.js answers with `?other`; otherwise the challenge has ended meanwhile
+                return shown
         return redirect(PAGE_PREFIX + page_id)
 
     async def _leave(self, request: Request, page_id: str) -> Response:
