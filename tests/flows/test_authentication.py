@@ -79,7 +79,8 @@ class Stage(NamedTuple):
 async def at_the_form(database_url: str, **changes: Any) -> AsyncIterator[Stage]:
     """Everything up to the card form."""
     clock = MovableClock()
-    async with running_shop() as shop, running_gateway(database_url, clock=clock, **changes) as gateway:
+    settings = {"acquirer_timeout_seconds": 5.0} | changes  # the issuer has as long: a busy machine declines nothing
+    async with running_shop() as shop, running_gateway(database_url, clock=clock, **settings) as gateway:
         caller = PatientCaller(gateway.app, shop.url)
         yield Stage(gateway, shop, caller, Issuer(caller), await caller.page(INVOICE), clock)
 
