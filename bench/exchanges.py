@@ -5,6 +5,7 @@ bench/ordinary.py is aiohttp's client, bench/lean.py bytes on a socket. Both sen
 """
 
 import json
+import zlib
 from collections.abc import AsyncIterator
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -172,12 +173,17 @@ def take_location(answer: Reply, name: str) -> str:
     return location
 
 
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP = 16 + zlib.MAX_WBITS
+
+
 def check_page(answer: Reply, state: bytes) -> None:
     """Raises WrongAnswer unless it is a whole page in that state."""
     _check_status(answer, 200, state.decode())
-    if b'data-state="%s"' % state not in answer.body or b"</html>" not in answer.body:
-        start = max(answer.body.find(b"<main"), 0)
-        raise WrongAnswer(f"a page that is not in the state {state.decode()}: {answer.body[start : start + 300]!r}")
+    body = zlib.decompress(answer.body, GZIP) if answer.body.startswith(GZIP_MAGIC) else answer.body
+    if b'data-state="%s"' % state not in body or b"</html>" not in body:
+        start = max(body.find(b"<main"), 0)
+        raise WrongAnswer(f"a page that is not in the state {state.decode()}: {body[start : start + 300]!r}")
 
 
 def _check_status(answer: Reply, status: int, name: str) -> None:
