@@ -19,7 +19,7 @@ from tolem.web.appearance import colours_integrity, colours_path, logo_path
 from tolem.web.assets import template_names
 from tolem.web.card_choice import Picked
 from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
-from tolem.web.sandbox_cards import SANDBOX_CARDS
+from tolem.web.sandbox_cards import PRINTED_DATES, SANDBOX_CARDS
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape, join
 from tolem.web.view import PageView
 
@@ -100,8 +100,9 @@ class Pages:
             languages=tuple(LANGUAGE_NAMES.items()),
             **template_names(),
             test_cards=SANDBOX_CARDS if sandbox else (),
+            printed_dates=",".join(PRINTED_DATES),
         )
-        self._forms = CardForms(press, translator, sandbox=sandbox)
+        self._forms = CardForms(press, translator)
         self._texts = {language: _render_texts(press, language) for language in translator.languages}
 
     def page(self, view: PageView) -> bytes:
