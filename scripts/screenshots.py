@@ -71,6 +71,7 @@ TRIED = replace(VIEW, masked_pan="440564...5096", brand="VISA", rrn="63280712345
 CARDS = (
     CardOffer(str(UUID(int=3)), "Visa ••••\u00a05096", "12/30", 3),
     CardOffer(str(UUID(int=4)), "American Express ••••\u00a04820", "01/28", 4),
+    CardOffer(str(UUID(int=5)), "Mastercard ••••\u00a06736", "07/29", 3),
 )
 PENDING = PendingAuthentication(
     payment_id=UUID(int=1),

@@ -19,6 +19,7 @@ from tolem.domain.card import (
     Pan,
     luhn_digit,
     parse_card,
+    parse_cvc,
     passes_luhn,
 )
 
@@ -72,13 +73,20 @@ def test_brands(number: str, brand: Brand) -> None:
     ("typed", "expiry"),
     (("01/30", Expiry(2030, 1)), ("1/30", Expiry(2030, 1)), ("01/2030", Expiry(2030, 1)), ("0130", Expiry(2030, 1)),
      ("12-29", Expiry(2029, 12)), (" 01 / 30 ", Expiry(2030, 1)), ("012030", Expiry(2030, 1)),
-     ("2030-01", Expiry(2030, 1)), ("01 / 2030", Expiry(2030, 1))),
+     ("2030-01", Expiry(2030, 1)), ("01 / 2030", Expiry(2030, 1)), ("01–30", Expiry(2030, 1)),
+     ("０１／３０", Expiry(2030, 1))),
 )  # fmt: skip
 def test_expiry_as_people_type_it(typed: str, expiry: Expiry) -> None:
     assert parse_card(VISA, typed, "321", "A B").expiry == expiry
 
 
-@pytest.mark.parametrize("typed", ("13/30", "00/30", "1", "01/3", "ab/cd", "01/30/30", "01/1930"))
+def test_full_width_is_read_as_usual() -> None:
+    card = parse_card("４４０５ ６３９７ ０４０１ ５０９６", "０１/３０", "３２１", "ＡＲＭＡＮ ALI")
+    assert (card.pan, card.cvc, card.holder) == (Pan(VISA), Cvc("321"), "ARMAN ALI")
+    assert parse_cvc("３２１", Brand.VISA) == Cvc("321")
+
+
+@pytest.mark.parametrize("typed", ("13/30", "１３/30", "00/30", "1", "01/3", "ab/cd", "01/30/30", "01/1930"))
 def test_no_expiry(typed: str) -> None:
     assert problems_of(expiry=typed) == {CardField.EXPIRY: CardProblem.EXPIRY_FORMAT}
 

@@ -21,6 +21,7 @@ from tolem.sandbox.cards import (
     list_cards,
 )
 from tolem.sandbox.fixtures import CLIENT_SECRET, published_fixtures
+from tolem.web.sandbox_cards import PRINTED_DATES
 from tolem.wire.reasons import REASONS, UNKNOWN_CODES, reason_text
 
 
@@ -137,3 +138,8 @@ def test_published_client_has_the_published_secret() -> None:
     assert is_secret(fixtures.merchant, CLIENT_SECRET)
     assert fixtures.terminal.merchant_id == fixtures.merchant.id
     assert str(fixtures.terminal.id) == "67e34d63-102f-4bd1-898e-370781d0074d"
+
+
+def test_the_page_knows_the_printed_dates() -> None:
+    printed = {str(expiry) for card in PUBLISHED for expiry, _ in card.printed}
+    assert tuple(sorted(printed)) == PRINTED_DATES

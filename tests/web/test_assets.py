@@ -10,6 +10,7 @@ import pytest
 
 from tolem.domain.appearance import CONTRAST_MIN, contrast, parse_colours
 from tolem.i18n.translator import load_translator
+from tolem.web.appearance import COLOURS_PREFIX, colours_path, render_colours
 from tolem.web.assets import STATIC, load_assets, read_lean, static_files
 from tolem.web.headers import security_headers
 from tolem.web.pages import Pages
@@ -21,8 +22,9 @@ OTHER_HEADER_BYTES = 200  # status line, date, server, type, length and encoding
 CARDS = (
     CardOffer("0198f3a1-5c2e-7d40-9b6f-2a8e4c7d1b35", "Mastercard ••••\u00a00128", "12/30", 3),
     CardOffer("0198f3a1-5c2e-7d40-8e13-f5b09a6c4d27", "American Express ••••\u00a04820", "09/28", 4),
+    CardOffer("0198f3a1-5c2e-7d40-a7c6-31d84e0b92f5", "Diners Club ••••\u00a05904", "11/29", 3),
 )
-"""With the longest names."""
+"""Three, with the longest names."""
 
 # text on its ground, and the edge of a field (WCAG 1.4.11 asks 3 for it)
 TEXT_PAIRS = (
@@ -53,16 +55,23 @@ SANDBOX_PAIRS = (
 )
 
 
+@pytest.mark.parametrize("colours", (("", ""), ("#0a4d8c", "#ffffff")), ids=("ours", "shops"))
 @pytest.mark.parametrize("shop", ("", "https://shop.example"), ids=("page", "frame"))
 @pytest.mark.parametrize("language", ("kk", "ru", "en"))
 @pytest.mark.parametrize("sandbox", (True, False), ids=("sandbox", "acquirer"))
 @pytest.mark.parametrize("amount", (1_234_550, 0), ids=("payment", "verification"))
 @pytest.mark.parametrize(("saves", "cards"), ((False, ()), (True, ()), (True, CARDS)), ids=("plain", "saves", "cards"))
 def test_everything_a_payer_loads_fits_the_budget(
-    saves: bool, cards: tuple[CardOffer, ...], amount: int, sandbox: bool, language: str, shop: str
+    saves: bool,
+    cards: tuple[CardOffer, ...],
+    amount: int,
+    sandbox: bool,
+    language: str,
+    shop: str,
+    colours: tuple[str, str],
 ) -> None:
     """Form, styles, scripts and icon, compressed as browsers ask for them, each with its headers. In a frame of the
-    shop's page there is one more style and script."""
+    shop's page there is one more style and script and no icon; a shop's colours are one more style."""
     view = PageView(
         language=language,
         shop_name="Книжный дом",
@@ -76,17 +85,25 @@ def test_everything_a_payer_loads_fits_the_budget(
         deadline_at=datetime(2026, 11, 24, 7, 25, tzinfo=UTC),
         extension_minutes=10,
         frame_origin=shop,
+        colour=colours[0],
+        text_colour=colours[1],
         cards=cards,
         offers_saving=saves,
     )
     page = build_pages(sandbox).form(view)
     assert isinstance(page, PageBytes)
-    others = ("/challenge.", "/sandbox.") if shop else ("/challenge.", "/sandbox.", "/frame.")
+    others = ("/challenge.", "/sandbox.", "/icon." if shop else "/frame.")
     files = {path: asset for path, asset in static_files().items() if not any(name in path for name in others)}
-    named = re.findall(rb'(?:href|src)="(/static/[^"]+)"', page)
-    assert sorted(name.decode() for name in named) == sorted(files)
     answers = [(page.gzipped(), security_headers())]
     answers += [(asset.gzipped, asset.headers(gzipped=True)) for asset in files.values()]
+    paths = list(files)
+    if colours[0]:
+        paths.append(path := colours_path(*colours))
+        style = render_colours(path.removeprefix(COLOURS_PREFIX))
+        assert style is not None
+        answers.append((style, load_assets()["tolem.css"].headers(gzipped=True)))
+    named = re.findall(rb'(?:href|src)="(/[^"]+)"', page)
+    assert sorted(name.decode() for name in named) == sorted(paths)
     weight = sum(len(body) + headers_weight(headers) for body, headers in answers)
     assert weight <= WIRE_BYTES_MAX
 

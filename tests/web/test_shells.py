@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tolem.web.shells import Html, PageBytes, Shell, escape, join
+from tolem.web.shells import Html, PageBytes, Shell, escape, join, pack_filled
 
 STATIC = "<p>the same words in every page, " * 40
 SHELL = Shell(f"\x02head\x03{STATIC}\x02name\x03, 100 % \x02name\x03</p>\x02tail\x03")
@@ -43,3 +43,12 @@ def test_a_shell_in_a_gap_is_packed_as_it_would_be_alone(names: list[str]) -> No
     assert gzip.decompress(page.gzipped()) == page
     outside = sum(2 * len(escape(name).encode("utf-8", "replace")) for name in names)
     assert len(page.gzipped()) - outside < 100 + len(names) * len(STATIC) / 5
+
+
+@given(st.text(), st.integers(0, 3))
+def test_what_repeats_itself_is_packed_as_one(name: str, times: int) -> None:
+    filled = SHELL.fill({"head": Html(""), "name": escape(name), "tail": Html("")})
+    rows, page = join([filled] * times), Shell("<ul>\x02rows\x03</ul>")
+    packed = page.fill_page({"rows": pack_filled(rows)})
+    assert gzip.decompress(packed.gzipped()) == packed == page.fill_page({"rows": rows})
+    assert len(packed.gzipped()) < 150 + len(build_page(name).gzipped())

@@ -6,6 +6,7 @@ Called by the checkout flow; connectors are the only ones that reveal.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date
 from enum import StrEnum
@@ -159,9 +160,9 @@ class Card(TypedCard, frozen=True):
 # Spaces, dashes, and marks without width that come along when a number is copied out of a message.
 _BETWEEN_DIGITS = re.compile(r"[\s\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\ufeff-]")
 _EXPIRY = re.compile(
-    r"(?P<month>[0-9]{1,2})\s*[/\-. ]\s*(?:20)?(?P<year>[0-9]{2})"
+    r"(?P<month>[0-9]{1,2})\s*[/\-\u2010-\u2015. ]\s*(?:20)?(?P<year>[0-9]{2})"
     r"|(?P<month2>[0-9]{2})(?:20)?(?P<year2>[0-9]{2})"
-    r"|20(?P<year3>[0-9]{2})\s*[/\-. ]\s*(?P<month3>[0-9]{1,2})",
+    r"|20(?P<year3>[0-9]{2})\s*[/\-\u2010-\u2015. ]\s*(?P<month3>[0-9]{1,2})",
     re.ASCII,
 )
 
@@ -228,7 +229,7 @@ def find_brand_rule(digits: str) -> BrandRule | None:
 
 def clean_number(typed: str) -> str:
     """A typed number without what stands between its digits."""
-    return _BETWEEN_DIGITS.sub("", typed)
+    return _BETWEEN_DIGITS.sub("", _plain(typed))
 
 
 CardCheck = Callable[[TypedCard], Mapping[CardField, CardProblem]]
@@ -241,6 +242,7 @@ def parse_card(number: str, expiry: str, cvc: str, holder: str, *, check: CardCh
     that could be read.
     """
     problems: dict[CardField, CardProblem] = {}
+    expiry, cvc, holder = _plain(expiry), _plain(cvc), _plain(holder)
     digits = clean_number(number)
     rule = find_brand_rule(digits) if digits.isascii() and digits.isdigit() else None
     if problem := _number_problem(digits, rule):
@@ -265,11 +267,16 @@ def parse_card(number: str, expiry: str, cvc: str, holder: str, *, check: CardCh
 
 def parse_cvc(text: str, brand: Brand) -> Cvc:
     """The code that a payer types for a saved card. Raises InvalidCard."""
-    code = text.strip()
+    code = _plain(text).strip()
     rule = next(rule for rule in BRAND_RULES if rule.brand is brand)
     if problem := _cvc_problem(code, rule):
         raise InvalidCard({CardField.CVC: problem})
     return Cvc(code)
+
+
+def _plain(typed: str) -> str:
+    """Full-width digits and letters, as keyboards of East Asia have them, → the usual ones."""
+    return unicodedata.normalize("NFKC", typed)
 
 
 def _number_problem(digits: str, rule: BrandRule | None) -> CardProblem | None:

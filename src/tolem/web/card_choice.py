@@ -12,7 +12,7 @@ from tolem.domain.card import BRAND_NAMES, BRAND_RULES
 from tolem.domain.saved_card import SavedCard
 from tolem.flows.saved_cards import CardChoice
 from tolem.i18n.translator import Translator, mark
-from tolem.web.shells import NOTHING, Html, Press, Shell, escape, join
+from tolem.web.shells import NOTHING, Html, Press, Shell, escape, join, pack_filled
 from tolem.web.view import CardOffer, PageView
 
 SAVE_FIELD = "save-card"
@@ -95,7 +95,8 @@ class CardChoices:
             chosen = picked.card if picked.card in ids else NEW_CARD if picked.card else ids[0]
             cards = join(self._fill_card(view, card, is_chosen=card.id == chosen) for card in view.cards)
             checked = _CHECKED if chosen == NEW_CARD else NOTHING
-            values["saved"] = self._saved.fill({"cards": cards, "checked": checked})
+            # Each card's markup is the other's but for numbers that the gateway wrote.
+            values["saved"] = pack_filled(self._saved.fill({"cards": cards, "checked": checked}))
         return values
 
     def ask(self, view: PageView, picked: Picked) -> Html:

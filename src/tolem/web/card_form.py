@@ -24,12 +24,10 @@ UNREAD = mark("What was typed could not be read. Nothing was sent to the bank: p
 RETYPE = mark("The card number and the security code are never sent back: please type them again.")
 
 # What may come back into the form: never a card number or security code that went into the wrong field.
-_EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\- ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
+_EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\-\u2010-\u2015 ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
 _NAME_TYPED = re.compile(r"\D{0,60}")
 _FIELDS = tuple((field, field.name.lower()) for field in CardField)
 _SANDBOX_PROBLEMS = (CardProblem.NUMBER_NOT_SANDBOX,)
-_ACQUIRER_PROBLEMS = (CardProblem.EXPIRY_PAST,)
-"""The sandbox takes the bank's own cards with the past dates that are printed on them, so its script can't judge."""
 
 
 def brand_table() -> str:
@@ -91,9 +89,8 @@ class _Texts(NamedTuple):
 class CardForms:
     """Renders card forms in every language; one for the life of a process."""
 
-    def __init__(self, press: Press, translator: Translator, *, sandbox: bool) -> None:
+    def __init__(self, press: Press, translator: Translator) -> None:
         self._translator = translator
-        self._sandbox = sandbox
         self._texts = {language: _render_texts(press, translator, language) for language in translator.languages}
 
     def fill(
@@ -116,8 +113,7 @@ class CardForms:
             is_first = is_first and problem is None
         values["expiry_typed"] = _refill(_EXPIRY_TYPED, typed, CardField.EXPIRY)
         values["name_typed"] = _refill(_NAME_TYPED, typed, CardField.NAME)
-        can_judge = view.now is not None and not self._sandbox
-        values["month"] = Html(f' data-month="{view.now:%Y-%m}"') if can_judge else NOTHING
+        values["month"] = Html(f' data-month="{view.now:%Y-%m}"') if view.now else NOTHING
         values["hurry"] = self._hurry(view, language)
         values["notices"] = join(
             (texts.choices.ask(view, picked), *self._notices(view, language, problems, notice, picked))

@@ -28,6 +28,7 @@ class _Texts(NamedTuple):
     returned: Shell
     returned_nowhere: Shell
     link: Shell
+    icon: Html
     other: Html
 
 
@@ -49,6 +50,7 @@ class ChallengePages:
                 returned=press.shell("returned.html", language, has_path=True),
                 returned_nowhere=press.shell("returned.html", language, has_path=False),
                 link=press.shell("challenge_link.html", language),
+                icon=press.shell("icon.html", language).fill({}),
                 other=press.shell("notice.html", language).fill({"text": escape(translator.text(language, OTHER))}),
             )
             for language in translator.languages
@@ -82,7 +84,7 @@ class ChallengePages:
         browser has to find back by itself."""
         texts = self._texts[self._translator.choose(language)]
         shell = texts.returned if path else texts.returned_nowhere
-        values = {"path": escape(path), "step": Html(step.value), "frame": NOTHING, "stop": NOTHING}
+        values = {"path": escape(path), "step": Html(step.value), "place": texts.icon, "stop": NOTHING}
         return shell.fill_page(values)
 
 

@@ -22,7 +22,7 @@ def sandbox_home(translator: Translator) -> Callable[[str], bytes]:
     """The sandbox's, in English."""
     press = Press(translator, sandbox=True, **template_names())
     shell = press.shell("home.html", "en", approved=APPROVED_CARD.number, declined=DECLINED_CARD.number)
-    page = shell.fill({"frame": NOTHING, "stop": NOTHING}).encode()
+    page = shell.fill({"place": press.shell("icon.html", "en").fill({}), "stop": NOTHING}).encode()
     return lambda language: page
 
 

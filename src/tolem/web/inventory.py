@@ -82,7 +82,7 @@ _PURPOSES = {
     "challenge.js": ("script", _CHALLENGE_PAGES, "3-D Secure: shows the bank's page in a frame, waits for the outcome"),
     "frame.css": ("style", _FRAMED_PAGES, "looks of the page in a frame"),
     "frame.js": ("script", _FRAMED_PAGES, "tells the shop's page how the payment ended; asks before it is closed"),
-    "icon.svg": ("image", _ORDER_PAGES, "icon of the window"),
+    "icon.svg": ("image", _ORDER_PAGES + ", except in a frame", "icon of the window"),
 }
 """Of each static file of a payment page."""
 

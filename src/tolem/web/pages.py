@@ -19,7 +19,7 @@ from tolem.web.appearance import colours_integrity, colours_path, logo_path
 from tolem.web.assets import template_names
 from tolem.web.card_choice import Picked
 from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
-from tolem.web.sandbox_cards import SANDBOX_CARDS
+from tolem.web.sandbox_cards import PRINTED_DATES, SANDBOX_CARDS
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape, join
 from tolem.web.view import PageView
 
@@ -78,6 +78,7 @@ class _Texts(NamedTuple):
     monogram: Shell
     logo: Shell
     colours: Shell
+    icon: Html
     frame: Shell
     stop: Html
 
@@ -99,8 +100,9 @@ class Pages:
             languages=tuple(LANGUAGE_NAMES.items()),
             **template_names(),
             test_cards=SANDBOX_CARDS if sandbox else (),
+            printed_dates=",".join(PRINTED_DATES),
         )
-        self._forms = CardForms(press, translator, sandbox=sandbox)
+        self._forms = CardForms(press, translator)
         self._texts = {language: _render_texts(press, language) for language in translator.languages}
 
     def page(self, view: PageView) -> bytes:
@@ -228,7 +230,7 @@ class Pages:
             "detail": texts.detail.fill({"detail": escape(detail)}) if detail else NOTHING,
             "others": others,
         }
-        filled |= self._frame_values(language, frame_origin)
+        filled |= self._place_values(language, frame_origin)
         return texts.message.fill_page(filled)
 
     def _result(self, view: PageView, state: PageState) -> bytes:
@@ -248,7 +250,7 @@ class Pages:
         values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
         values["away"] = NOTHING
         if view.frame_origin:
-            values |= self._frame_values(language, view.frame_origin, is_over=view.auto_return)
+            values |= self._place_values(language, view.frame_origin, is_over=view.auto_return)
         elif url and view.auto_return:
             values["away"] = Html(" data-away")
             if view.is_recent:
@@ -282,15 +284,16 @@ class Pages:
             "size": Html(" long") if len(amount) > LONG_AMOUNT else NOTHING,
             "description": escape(view.description),
             "path": escape(view.page_path),
-        } | self._frame_values(language, view.frame_origin)
+        } | self._place_values(language, view.frame_origin)
 
-    def _frame_values(self, language: str, origin: str, *, is_over: bool = False) -> dict[str, Html]:
-        """What a page in a frame of the shop's page needs. `is_over`: it tells that page at once how it ended."""
-        if not origin:
-            return {"frame": NOTHING, "stop": NOTHING}
+    def _place_values(self, language: str, origin: str, *, is_over: bool = False) -> dict[str, Html]:
+        """What a page needs where it stands: in a window, or in a frame of the shop's page. `is_over`: it tells that
+        page at once how it ended."""
         texts = self._texts[language]
+        if not origin:
+            return {"place": texts.icon, "stop": NOTHING}
         over = Html(" data-over") if is_over else NOTHING
-        return {"frame": texts.frame.fill({"origin": escape(origin), "over": over}), "stop": texts.stop}
+        return {"place": texts.frame.fill({"origin": escape(origin), "over": over}), "stop": texts.stop}
 
     def _quiet_link(self, view: PageView, language: str) -> Html:
         """Back to the shop, for a page on which something else matters more."""
@@ -345,6 +348,7 @@ def _render_texts(press: Press, language: str) -> _Texts:
         monogram=press.shell("monogram.html", language),
         logo=press.shell("logo.html", language),
         colours=press.shell("colours.html", language),
+        icon=press.shell("icon.html", language).fill({}),
         frame=press.shell("frame.html", language),
         stop=press.shell("stop.html", language).fill({}),
     )

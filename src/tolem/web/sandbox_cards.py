@@ -34,3 +34,6 @@ SANDBOX_CARDS = (
     SandboxCard(_build("484"), "123", mark("declined: no money")),
     SandboxCard(_build("000", authentication="4"), "123", mark("declined: the bank did not confirm it")),
 )
+PRINTED_DATES = ("01/25", "01/27", "01/28", "09/20")
+"""Of the bank's own test cards. The sandbox takes them even when they are past, each with its card and code, so the
+script leaves them to it."""

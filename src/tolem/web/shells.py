@@ -118,6 +118,14 @@ def join(pieces: Iterable[Html]) -> Html:
     return Html(joined)
 
 
+def pack_filled(markup: Html) -> Html:
+    """Filled markup, compressed now together with its values, for what repeats itself. No value in it may be one that
+    an outsider chose: it would tell what else is in there (BREACH)."""
+    packed, piece = _Filled(markup), _pack(_encode(markup))
+    packed.add_parts = lambda parts: parts.append(piece)
+    return Html(packed)
+
+
 def _add_parts(parts: list[bytes], value: str) -> None:
     if isinstance(value, _Filled):
         value.add_parts(parts)
