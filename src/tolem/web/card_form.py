@@ -26,6 +26,7 @@ RETYPE = mark("The card number and the security code are never sent back: please
 # What may come back into the form: never a card number or security code that went into the wrong field.
 _EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\- ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
 _NAME_TYPED = re.compile(r"\D{0,60}")
+_MAY_COME_BACK = {CardField.EXPIRY: _EXPIRY_TYPED, CardField.NAME: _NAME_TYPED}
 _FIELDS = tuple((field, field.name.lower()) for field in CardField)
 _SANDBOX_PROBLEMS = (CardProblem.NUMBER_NOT_SANDBOX,)
 _ACQUIRER_PROBLEMS = (CardProblem.EXPIRY_PAST,)
@@ -53,6 +54,11 @@ def list_problems(*, sandbox: bool) -> dict[str, str]:
     """Value of each CardProblem that the form's script may tell → its msgid."""
     hidden = () if sandbox else _SANDBOX_PROBLEMS
     return {problem.value: msgid for problem, msgid in PROBLEM_TEXTS.items() if problem not in hidden}
+
+
+def keep_typed(typed: Mapping[CardField, str]) -> dict[CardField, str]:
+    """Of what was typed, what may come back into the form."""
+    return {field: text for field, text in typed.items() if text and _may_come_back(field, text)}
 
 
 def show_card(view: PageView) -> str:
@@ -114,8 +120,9 @@ class CardForms:
             values[f"{name}_error"] = texts.errors[problem] if problem else NOTHING
             values[f"{name}_state"] = _field_state(problem, is_focused=is_first)
             is_first = is_first and problem is None
-        values["expiry_typed"] = _refill(_EXPIRY_TYPED, typed, CardField.EXPIRY)
-        values["name_typed"] = _refill(_NAME_TYPED, typed, CardField.NAME)
+        kept = keep_typed(typed)
+        values["expiry_typed"] = escape(kept.get(CardField.EXPIRY, ""))
+        values["name_typed"] = escape(kept.get(CardField.NAME, ""))
         can_judge = view.now is not None and not self._sandbox
         values["month"] = Html(f' data-month="{view.now:%Y-%m}"') if can_judge else NOTHING
         values["hurry"] = self._hurry(view, language)
@@ -123,7 +130,7 @@ class CardForms:
             (texts.choices.ask(view, picked), *self._notices(view, language, problems, notice, picked))
         )
         values |= texts.choices.fill(view, picked)
-        if problems or typed or picked.saves:
+        if problems or kept or picked.saves:
             return texts.again[view.is_verification].fill_page(values)
         return texts.first[view.is_verification, bool(view.cards), view.offers_saving].fill_page(values)
 
@@ -205,9 +212,9 @@ def _render_texts(press: Press, translator: Translator, language: str) -> _Texts
     )
 
 
-def _refill(allowed: re.Pattern[str], typed: Mapping[CardField, str], field: CardField) -> Html:
-    text = typed.get(field, "")
-    return escape(text) if allowed.fullmatch(text) else NOTHING
+def _may_come_back(field: CardField, text: str) -> bool:
+    pattern = _MAY_COME_BACK.get(field)
+    return pattern is not None and pattern.fullmatch(text) is not None
 
 
 def _field_state(problem: CardProblem | None, *, is_focused: bool) -> Html:
