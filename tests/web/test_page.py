@@ -238,6 +238,25 @@ async def test_the_way_back_says_failed_only_of_what_has_failed(sqlite_url: str)
         assert (left.state, paid in left.text, failed in left.text) == ("failed", False, True)
 
 
+async def test_only_the_first_look_at_a_result_leads_away_by_itself(database_url: str) -> None:
+    async with running_gateway(database_url) as gateway:
+        caller = Caller(gateway.app)
+        for invoice, action in (("000000014", ""), ("000000015", "/leave")):
+            path = await caller.page(invoice, autoBackLink=True)
+            assert "data-away" not in (await caller.get(path)).text
+            await post_without_script(caller, path + action, TYPED)
+            assert (await caller.call("HEAD", path)).status == 200  # nobody has seen it
+            first = await caller.get(path)
+            assert "data-away" in first.text
+            assert '<noscript><meta http-equiv="refresh" content="0;url=https://shop.example/' in first.text
+            spoken = await caller.press(path, "language", language="en")
+            for later in (await caller.get(spoken.headers["location"]), await caller.get(path)):
+                assert later.state == first.state
+                assert "data-away" not in later.text
+                assert "refresh" not in later.text
+                assert 'id="return"' in later.text
+
+
 async def test_a_second_tab_is_told_whose_challenge_it_sees(sqlite_url: str) -> None:
     words = "Another card is being confirmed: the one you typed was not used."
     async with running_gateway(sqlite_url) as gateway:

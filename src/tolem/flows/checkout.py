@@ -171,6 +171,17 @@ class Checkout:
 
         await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
 
+    async def lead_back(self, page_id: str) -> bool:
+        """A result is about to lead its payer back to the shop by itself. False: it did that before, so that whoever
+        sees it now came on purpose."""
+
+        def decide(found: PageWithOrder | None) -> Decision[bool]:
+            if found is None or found.record.has_led_back:
+                return Decision(False)
+            return Decision(True, (replace(found.record, has_led_back=True),))
+
+        return await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
+
     async def extend(self, page_id: str) -> None:
         """The payer asks for more time to type; given once in a round."""
         opened = await self.view(page_id)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from tolem.domain.card import CardField, InvalidCard
 from tolem.domain.errors import Limited, Overloaded, Refusal, Refused
@@ -30,7 +31,7 @@ from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
 from tolem.web.kept_form import keep_form, open_form, seal_form
-from tolem.web.pages import Pages
+from tolem.web.pages import RESULT_STATES, Pages
 from tolem.web.view import PageStatus, PageView
 from tolem.wire.pay_object import FLAGS, SHORT_FORM, PayObject, PayObjectError, parse_address, parse_posted
 
@@ -40,8 +41,6 @@ CARD_BODY_MAX = 8 * 1024
 PAGE_PREFIX = "/pay/"
 OTHER_CARD = "other"
 """Query of a page whose payer has just typed another card than the one whose challenge it shows."""
-RECENT_SECONDS = 60
-"""So long after its end a payment leads back to the shop by itself without a script: Back later stays on the page."""
 
 ANY_SITE = ("http:", "https:")
 """May show a page in a frame that holds nothing of an order and nothing to press."""
@@ -156,6 +155,8 @@ class PageEndpoint:
             page = self._pages.form(view, kept.problems, kept.typed, kept.notice, kept.picked)
             return html(200, page, opened.frame_ancestors)
         if pending is None and view.state is not PageState.CHALLENGE:
+            if view.auto_return and view.return_url and view.state in RESULT_STATES and request.method == "GET":
+                view = replace(view, auto_return=await self._checkout.lead_back(page_id))
             return html(200, self._pages.page(view), opened.frame_ancestors)
         session_data = self._way_back.seal(page_id, pending.return_nonce) if pending else ""
         issuers = origins(pending) if pending else ()
@@ -337,8 +338,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         # In a frame it leads nowhere but tells the shop's page; where nobody listens it leads there.
         return_url=return_url or frame_origin,
         frame_origin=frame_origin,
-        auto_return=order.auto_return or order.has_left,
-        is_recent=(opened.now - order.updated_at).total_seconds() < RECENT_SECONDS,
+        auto_return=(order.auto_return or order.has_left) and not opened.page.has_led_back,
         is_shop_told=bool(order.post_link),
         is_verification=order.is_verification,
         is_slow=rounds.is_slow(opened.history, opened.now),

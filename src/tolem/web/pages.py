@@ -56,7 +56,7 @@ LONG_AMOUNT = 18
 NOTHING_PICKED = Picked()
 BUSY_SECONDS = 5
 """A page of the busy gateway opens anew by itself after this."""
-_RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
+RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
 
 
 class _Texts(NamedTuple):
@@ -251,10 +251,9 @@ class Pages:
             values |= self._frame_values(language, view.frame_origin, is_over=view.auto_return)
         elif url and view.auto_return:
             values["away"] = Html(" data-away")
-            if view.is_recent:
-                # Browsers read a quotation mark in a refresh as the end of its address.
-                unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
-                values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
+            # Browsers read a quotation mark in a refresh as the end of its address.
+            unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
+            values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
         is_special = view.reason_code == CANCELLED_CODE if state is PageState.FAILED else view.is_verification
         return texts.results[state, is_special].fill_page(values)
 
@@ -330,7 +329,7 @@ def _render_texts(press: Press, language: str) -> _Texts:
         checking={slow: press.shell("checking.html", language, slow=slow) for slow in (False, True)},
         results={
             (state, special): press.shell("result.html", language, state=state.value, special=special)
-            for state in _RESULT_STATES
+            for state in RESULT_STATES
             for special in (False, True)
         },
         message=press.shell("message.html", language),
