@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tolem.domain.card import BRAND_NAMES, BRAND_RULES, Brand, CardField, CardProblem
 from tolem.flows.rounds import PageState
-from tolem.i18n.formats import format_time
+from tolem.i18n.formats import format_amount, format_time
 from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason_text
 from tolem.i18n.translator import Translator, mark
 from tolem.web.card_choice import CardChoices, Picked
@@ -22,6 +22,15 @@ BUSY = mark("We are very busy. Nothing was sent to the bank: please press the bu
 WAIT = mark("This payment cannot be taken right now. No money was taken. Please wait a little and try again.")
 UNREAD = mark("What was typed could not be read. Nothing was sent to the bank: please type the card details again.")
 RETYPE = mark("The card number and the security code are never sent back: please type them again.")
+
+_FAULTS = (BUSY, WAIT, UNREAD)
+_TITLES = {
+    (False, False): mark("Payment"),
+    (False, True): mark("Card verification"),
+    (True, False): mark("The payment was declined"),
+    (True, True): mark("The card was not verified"),
+}
+"""By whether the last card was declined, and whether it is a verification."""
 
 # What may come back into the form: never a card number or security code that went into the wrong field.
 _EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\- ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
@@ -125,6 +134,7 @@ class CardForms:
         values["name_typed"] = escape(kept.get(CardField.NAME, ""))
         can_judge = view.now is not None and not self._sandbox
         values["month"] = Html(f' data-month="{view.now:%Y-%m}"') if can_judge else NOTHING
+        values["title"] = self._title(view, language, is_wrong=bool(problems) or notice in _FAULTS)
         values["hurry"] = self._hurry(view, language)
         values["notices"] = join(
             (texts.choices.ask(view, picked), *self._notices(view, language, problems, notice, picked))
@@ -133,6 +143,17 @@ class CardForms:
         if problems or kept or picked.saves:
             return texts.again[view.is_verification].fill_page(values)
         return texts.first[view.is_verification, bool(view.cards), view.offers_saving].fill_page(values)
+
+    def _title(self, view: PageView, language: str, *, is_wrong: bool) -> Html:
+        """The document's, which begins with what a payer who hears it has to know first."""
+        is_declined = view.state is PageState.DECLINED and not is_wrong
+        words = [self._translator.text(language, _TITLES[is_declined, view.is_verification])]
+        if is_wrong:
+            words[0] = f"{self._translator.text(language, 'Error:')} {words[0]}"
+        if not view.is_verification:
+            words.append(format_amount(view.amount, view.currency))
+        words.append(f"\u2068{view.shop_name}\u2069")
+        return escape(" · ".join(words))
 
     def _notices(
         self,
@@ -161,7 +182,10 @@ class CardForms:
             left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
             values = {
                 "card": escape(show_card(view)),
-                "reason": escape(translator.text(language, find_reason_text(view.reason_code))),
+                "title": escape(translator.text(language, _TITLES[True, view.is_verification])),
+                "reason": escape(
+                    translator.text(language, find_reason_text(view.reason_code, is_verification=view.is_verification))
+                ),
                 "left": escape(left),
             }
             blocks.append(texts.declined.fill(values))
