@@ -260,7 +260,7 @@ class Checkout:
 
     async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> OpenedPage | None:
         """The issuer has sent a page's browser back to a nonce: the payment is woken. None: the page's last attempt
-        has another nonce, or its time is over."""
+        has another nonce, or there is no such page any more."""
         opened = await self.view(page_id)
         payment = opened.history.last_payment() if opened else None
         if payment is None or not await self._authentications.is_nonce_of(payment.id, nonce):
