@@ -73,6 +73,23 @@ async def test_what_cannot_be_opened_is_said_in_every_language_and_leads_back_to
         for referer in ("", "javascript:alert(1)", "data:,x", "about:blank"):
             page = await open_with(caller, "000000002", {"referer": referer}, **wrong)
             assert 'id="return"' not in page.text
+            assert "дүкенге оралуға болады" in page.text  # in words
+
+
+async def test_what_cannot_be_opened_leads_back_to_what_the_gateway_knows_of_the_shop(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        await dress(gateway, frame_hosts=("shop.example",))
+        caller = Caller(gateway.app)
+        wrong = {"amount": 1, "backLink": "https://evil.example/"}
+        page = await open_with(caller, "000000016", {}, **wrong)
+        assert 'href="https://shop.example/"' in page.text
+        await caller.page("000000016")
+        for token in (await caller.token("000000016"), "nobodys"):  # where the order's page led that did open
+            page = await caller.open(token, "000000016", **wrong)
+            assert (page.status, 'href="https://shop.example/ok"' in page.text) == (400, token != "nobodys")
+            assert "evil.example" not in page.text
+        unread = await caller.open(await caller.token("000000016"), "000000016", backLink="javascript:alert(1)")
+        assert 'href="https://shop.example/ok"' in unread.text
 
 
 async def test_logo_and_colours_of_the_shop(database_url: str) -> None:

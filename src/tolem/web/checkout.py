@@ -58,7 +58,7 @@ class PayformEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """POST of tolem's own library, GET of the bank's and its old copies. A refusal is a page that says why."""
-        language, frame_origin = "", None
+        language, frame_origin, access_token = "", None, ""
         try:
             if request.method == "POST":
                 fields = await request.form(PAYFORM_BODY_MAX)
@@ -68,21 +68,24 @@ class PayformEndpoint:
                 wish = parse_address(fields.get("params", ""), _flags(fields))
             else:
                 return method_not_allowed("GET, POST")
-            language, frame_origin = wish.language, _frame_origin(request, fields, wish)
+            language, access_token = wish.language, wish.access_token
+            frame_origin = _frame_origin(request, fields, wish)
             page_id = await self._checkout.open_page(wish, preferred_language(request), frame_origin=frame_origin)
         except PayObjectError as error:
             if error.access_token:
                 await self._checkout.note_unreadable(error.access_token, str(error))
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
-            return self._refuse(request, refused, language, frame_origin)
+            return await self._refuse(request, refused, language, frame_origin, error.access_token)
         except Refused as refused:
-            return self._refuse(request, refused, language, frame_origin)
+            return await self._refuse(request, refused, language, frame_origin, access_token)
         return redirect(PAGE_PREFIX + page_id)
 
-    def _refuse(self, request: Request, refused: Refused, language: str, frame_origin: str | None) -> Response:
+    async def _refuse(
+        self, request: Request, refused: Refused, language: str, frame_origin: str | None, access_token: str
+    ) -> Response:
         log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.message)
         language = language or preferred_language(request)
-        shop = _referring_origin(request)
+        shop = await self._checkout.find_way_back(access_token, _referring_origin(request))
         if refused.refusal is Refusal.NOT_AVAILABLE:
             return message(request, 501, self._pages.not_available(language, refused.message, shop, frame_origin or ""))
         status = 413 if isinstance(refused, BodyTooLarge) else 400
@@ -425,8 +428,7 @@ def _conflict(request: Request, page_id: str) -> Response:
 
 
 def _referring_origin(request: Request) -> str:
-    """Where the payer came from, as the browser says: the shop, for a page that belongs to no order. Never an address
-    out of the object, which anybody may have made."""
+    """Where the payer came from, as the browser says: the shop, for a page that belongs to no order."""
     parts = urlsplit(request.header(b"referer"))
     return f"{parts.scheme}://{parts.netloc}/" if parts.scheme in ("https", "http") and parts.netloc else ""
 
