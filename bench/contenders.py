@@ -61,7 +61,7 @@ def run_postgresql(folder: Path, sampler_target: Path | None = None) -> Iterator
     """The gateway on a new PostgreSQL server of this machine that waits for its disk."""
     with start_postgres(POSTGRES_SETTINGS) as server:
         database = server.url(server.create_database())
-        main_pid = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
+        main_pid = int((server.data / "postmaster.pid").read_text().split()[0])
         with _run_gateway("postgresql", database, folder, sampler_target) as (pid, port):
             yield Running("postgresql", folder / "postgresql.log", port, (pid,), (main_pid,))
 

@@ -38,23 +38,24 @@ THROWAWAY_SETTINGS = {
     "jit": "off",
 }
 
-# $1 is the folder to remove at the end, the rest the server's command line.
+# $1 and $2 are the folders to remove at the end, the rest the server's command line.
 WATCH = """
-folder=$1; shift
+folder=$1; data=$2; shift 2
 "$@" >"$folder/server.log" 2>&1 &
 server=$!
 read -r _
 kill -QUIT "$server" 2>/dev/null
 wait "$server"
-rm -rf "$folder"
+rm -rf "$folder" "$data"
 """
 
 
 class PostgresServer:
     """A running server. Databases made here are empty; names never repeat."""
 
-    def __init__(self, folder: Path, host: str, port: int) -> None:
-        self.folder = folder  # holds data/ and server.log
+    def __init__(self, folder: Path, data: Path, host: str, port: int) -> None:
+        self.folder = folder  # holds server.log
+        self.data = data
         self.host = host
         self.port = port
         self._numbers = count(1)
@@ -80,23 +81,30 @@ class PostgresServer:
 
 
 @contextmanager
-def start_postgres(settings: Mapping[str, str] = THROWAWAY_SETTINGS) -> Iterator[PostgresServer]:
-    """One server on a free port of 127.0.0.1, gone with its data at the end, whatever the end was."""
+def start_postgres(
+    settings: Mapping[str, str] = THROWAWAY_SETTINGS, place: Path | None = None
+) -> Iterator[PostgresServer]:
+    """One server on a free port of 127.0.0.1, gone with its data at the end, whatever the end was.
+
+    The data is below `place`, or where temporary files are.
+    """
     folder = Path(tempfile.mkdtemp(prefix="tolem-postgres-"))
+    data = Path(tempfile.mkdtemp(prefix="tolem-postgres-data-", dir=place))
     try:
-        with _run_server(folder, settings) as server:
+        with _run_server(folder, data, settings) as server:
             yield server
     finally:
+        shutil.rmtree(data, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _run_server(folder: Path, settings: Mapping[str, str]) -> Iterator[PostgresServer]:
+def _run_server(folder: Path, data: Path, settings: Mapping[str, str]) -> Iterator[PostgresServer]:
     user = UNPRIVILEGED_USER if os.geteuid() == 0 else None
     if user is not None:
         shutil.chown(folder, user)
+        shutil.chown(data, user)
     programs = _find_programs(folder, user)
-    data = folder / "data"
     _run_initdb(programs, data, user)
 
     port = _find_free_port()
@@ -105,7 +113,7 @@ def _run_server(folder: Path, settings: Mapping[str, str]) -> Iterator[PostgresS
     for name, value in options.items():
         command += ["-c", f"{name}={value}"]
     watch = subprocess.Popen(
-        ["/bin/sh", "-c", WATCH, "tolem-postgres", str(folder), *command],
+        ["/bin/sh", "-c", WATCH, "tolem-postgres", str(folder), str(data), *command],
         stdin=subprocess.PIPE,
         cwd=folder,
         user=user,
@@ -114,7 +122,7 @@ def _run_server(folder: Path, settings: Mapping[str, str]) -> Iterator[PostgresS
         start_new_session=True,  # so that Ctrl-C reaches the tests first, which then end the server
     )
     try:
-        server = _connect(folder, port)
+        server = _connect(folder, data, port)
         try:
             yield server
         finally:
@@ -174,11 +182,11 @@ def _find_free_port() -> int:
         return port
 
 
-def _connect(folder: Path, port: int) -> PostgresServer:
+def _connect(folder: Path, data: Path, port: int) -> PostgresServer:
     deadline = time.monotonic() + START_SECONDS_MAX
     while True:
         try:
-            return PostgresServer(folder, "127.0.0.1", port)
+            return PostgresServer(folder, data, "127.0.0.1", port)
         except psycopg.OperationalError as problem:
             if time.monotonic() > deadline:
                 log = folder / "server.log"

@@ -121,6 +121,16 @@ async def test_the_same_key_in_one_batch_gives_one_order(store: Store, ask: Ask)
     assert ask("SELECT count(*) FROM events") == [(5,)]
 
 
+async def test_a_batch_waits_for_the_next_turn_of_the_loop_while_each_brings_more(store: Store) -> None:
+    async def change_after(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await store.change((by_invoice(str(turns)),), open_order(str(turns)))
+
+    await asyncio.gather(*[change_after(turns) for turns in range(5)])
+    assert store.batches == 1
+
+
 async def test_a_later_change_sees_what_an_earlier_one_wrote(store: Store) -> None:
     order = build_order()
     token, payment = build_token(order), build_payment(order)

@@ -1,4 +1,5 @@
-"""The one door for writing. Changes are decided and stored in batches: whatever queued while the last commit ran.
+"""The one door for writing. Changes are decided and stored in batches: whatever queued while the last commit ran, and
+what comes in the next turns of the loop while each of them brings more.
 
 Flows call `change` with the keys of what they need to see and a plain function that decides; sweeps.py and queries.py
 use `sweep` and `select`. Invariant: a caller is answered only after the commit that holds what its decision saw and
@@ -26,6 +27,8 @@ A = TypeVar("A")
 F = TypeVar("F")
 
 BATCH_MAX = 128
+TURNS_MAX = 8
+"""Turns of the loop that a batch waits for more, at most: each runs what is ready, and a quiet loop has one."""
 WAITING_MAX = 5_000
 TRIES_MAX = 3
 """Retries of a lone change."""
@@ -224,6 +227,7 @@ class Store:
         try:
             while self._waiting or not self._closing:
                 if self._waiting:
+                    await self._gather()
                     await self._work(self._take())
                 else:
                     self._wake.clear()
@@ -233,6 +237,16 @@ class Store:
             self._closing = True
             while self._waiting:
                 _deliver([_Outcome(self._waiting.popleft().future, None, Overloaded("the store has stopped"))])
+
+    async def _gather(self) -> None:
+        """Lets the loop turn while each turn brings more changes. A batch costs by its statements and its commit more
+        than by its changes; and whoever the last commit has answered goes on before the next one begins."""
+        gathered = 0
+        for _ in range(TURNS_MAX):
+            if not gathered < len(self._waiting) < self._batch_max:
+                return
+            gathered = len(self._waiting)
+            await asyncio.sleep(0)
 
     def _take(self) -> "list[_Change] | _Sweep":
         """The sweep at the head of the queue, or the changes up to the next sweep."""
