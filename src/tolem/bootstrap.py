@@ -21,6 +21,7 @@ from tolem.flows.acquiring import Acquiring, Limits
 from tolem.flows.authentication import Authentications
 from tolem.flows.authorization import Authorizations
 from tolem.flows.card_keys import CardKeeper
+from tolem.flows.carried import Carried
 from tolem.flows.checkout import Checkout
 from tolem.flows.directory import Directory
 from tolem.flows.expiry import Expiry
@@ -225,7 +226,15 @@ async def open_gateway(
     edge = Edge(
         TokenEndpoint(tokens),
         PayformEndpoint(checkout, pages),
-        PageEndpoint(checkout, pages, challenge_pages, way_back, origin_of(config.public_url), RETURN_PREFIX),
+        PageEndpoint(
+            checkout,
+            pages,
+            challenge_pages,
+            way_back,
+            Carried(sealer),
+            origin_of(config.public_url),
+            RETURN_PREFIX,
+        ),
         ReturnEndpoint(checkout, way_back, challenge_pages),
         pages,
         build_public(

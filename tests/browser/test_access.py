@@ -29,9 +29,12 @@ async def test_without_javascript(payer: Payer, make_payer: MakePayer) -> None:
     plain = await without_javascript(payer, make_payer)
     await plain.pay("4405")
     await expect(plain.page.locator("#cc-number-error")).to_contain_text("The card number is too short")
-    plain.witness.forgive("422")
+    await plain.page.reload()  # without a question of the browser's: no answer to a form is a page
+    await expect(plain.page.locator("#cc-number-error")).to_contain_text("The card number is too short")
     await plain.pay(DECLINED_CARD)
     await plain.sees("declined")
+    await plain.page.go_back()  # to the form with the mistake
+    await expect(plain.page.locator(".notice h2")).to_have_text("The payment was declined")
     other = await plain.open_tab()
     await plain.type_card(SLOW_CARD)
     await plain.send_and_stay()

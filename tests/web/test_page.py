@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 import pytest
-from tests.gateway import APPROVED_CARD, ORIGIN, Answer, Caller, running_gateway
+from tests.gateway import APPROVED_CARD, LOCKED_CARD, ORIGIN, Answer, Caller, running_gateway
 from tests.issuer import CHALLENGED_CARD, Issuer
 from tests.pictures import build_png
 
@@ -17,6 +17,14 @@ from tolem.ids import Ids
 from tolem.sandbox.fixtures import TERMINAL_ID
 
 SHOP = "https://shop.example"
+
+
+TYPED = {"cc-number": APPROVED_CARD, "cc-exp": "12/30", "cc-csc": "719", "cc-name": "ARMAN ALI"}
+
+
+async def post_without_script(caller: Caller, path: str, fields: dict[str, str]) -> Answer:
+    """A form, as a browser sends it that then opens the answer."""
+    return await caller.form(path, fields, {"origin": ORIGIN, "accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
 
 
 def language_of(answer: Answer) -> str:
@@ -65,6 +73,23 @@ async def test_what_cannot_be_opened_is_said_in_every_language_and_leads_back_to
         for referer in ("", "javascript:alert(1)", "data:,x", "about:blank"):
             page = await open_with(caller, "000000002", {"referer": referer}, **wrong)
             assert 'id="return"' not in page.text
+            assert "дүкенге оралуға болады" in page.text  # in words
+
+
+async def test_what_cannot_be_opened_leads_back_to_what_the_gateway_knows_of_the_shop(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        await dress(gateway, frame_hosts=("shop.example",))
+        caller = Caller(gateway.app)
+        wrong = {"amount": 1, "backLink": "https://evil.example/"}
+        page = await open_with(caller, "000000016", {}, **wrong)
+        assert 'href="https://shop.example/"' in page.text
+        await caller.page("000000016")
+        for token in (await caller.token("000000016"), "nobodys"):  # where the order's page led that did open
+            page = await caller.open(token, "000000016", **wrong)
+            assert (page.status, 'href="https://shop.example/ok"' in page.text) == (400, token != "nobodys")
+            assert "evil.example" not in page.text
+        unread = await caller.open(await caller.token("000000016"), "000000016", backLink="javascript:alert(1)")
+        assert 'href="https://shop.example/ok"' in unread.text
 
 
 async def test_logo_and_colours_of_the_shop(database_url: str) -> None:
@@ -121,6 +146,44 @@ async def test_a_button_sends_the_form_along_and_gets_back_what_is_no_secret(sql
         await caller.pay(path)
         assert (await caller.press(path, "language", **typed, language="kk")).status == 303  # there is no form any more
         assert (await caller.press(path, "language", **{"cc-name": "x" * 10_000})).status == 303
+
+
+async def test_without_a_script_no_answer_to_a_form_is_a_page(sqlite_url: str) -> None:
+    """So Back and reload never meet "confirm form resubmission"."""
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        path = await caller.page("000000012", language="ENG")
+
+        async def see(action: str, fields: dict[str, str]) -> str:
+            answer = await post_without_script(caller, path + action, fields)
+            location = answer.headers["location"]
+            assert (answer.status, answer.body, location.partition("?")[0]) == (303, b"", path)
+            assert not any(typed in location for typed in TYPED.values())
+            page = await caller.get(location)
+            assert (page.status, page.state) == (200, "form")
+            assert APPROVED_CARD not in page.text.partition("<details")[0]
+            return page.text
+
+        wrong = TYPED | {"cc-number": "4405", "cc-exp": "1/30"}
+        page = await see("", wrong)
+        assert "The card number is too short</a>" in page
+        assert 'value="1/30"' in page
+        assert 'value="ARMAN ALI"' in page
+        for action, words in (("/language", "Карта нөмірі мен"), ("/extend", "Карта нөмірі мен"), ("/confirm", "")):
+            page = await see(action, TYPED | {"language": "kk"})
+            assert words in page
+            assert 'value="ARMAN ALI"' in page
+        assert "оқу мүмкін" in await see("", {"cc-name": "x" * 10_000})
+        sealed = (await post_without_script(caller, path, wrong)).headers["location"].partition("?")[2]
+        other = await caller.page("000000013")
+        for foreign in (f"{other}?{sealed}", f"{path}?again=", f"{path}?again=AQ", f"{path}?again=%ff", f"{path}?x"):
+            page = (await caller.get(foreign)).text
+            assert "ARMAN ALI" not in page
+        assert "ARMAN ALI" in (await caller.get(f"{path}?{sealed}")).text
+        await caller.pay(path, LOCKED_CARD)
+        assert "ARMAN ALI" not in (await caller.get(f"{path}?{sealed}")).text
+        await caller.pay(path)
+        assert (await caller.get(f"{path}?{sealed}")).state == "approved"
 
 
 async def test_pages_are_sent_compressed_to_those_who_ask(sqlite_url: str) -> None:
@@ -192,6 +255,25 @@ async def test_the_way_back_says_failed_only_of_what_has_failed(sqlite_url: str)
         assert (left.state, paid in left.text, failed in left.text) == ("failed", False, True)
 
 
+async def test_only_the_first_look_at_a_result_leads_away_by_itself(database_url: str) -> None:
+    async with running_gateway(database_url) as gateway:
+        caller = Caller(gateway.app)
+        for invoice, action in (("000000014", ""), ("000000015", "/leave")):
+            path = await caller.page(invoice, autoBackLink=True)
+            assert "data-away" not in (await caller.get(path)).text
+            await post_without_script(caller, path + action, TYPED)
+            assert (await caller.call("HEAD", path)).status == 200  # nobody has seen it
+            first = await caller.get(path)
+            assert "data-away" in first.text
+            assert '<noscript><meta http-equiv="refresh" content="0;url=https://shop.example/' in first.text
+            spoken = await caller.press(path, "language", language="en")
+            for later in (await caller.get(spoken.headers["location"]), await caller.get(path)):
+                assert later.state == first.state
+                assert "data-away" not in later.text
+                assert "refresh" not in later.text
+                assert 'id="return"' in later.text
+
+
 async def test_a_second_tab_is_told_whose_challenge_it_sees(sqlite_url: str) -> None:
     words = "Another card is being confirmed: the one you typed was not used."
     async with running_gateway(sqlite_url) as gateway:
@@ -200,13 +282,17 @@ async def test_a_second_tab_is_told_whose_challenge_it_sees(sqlite_url: str) -> 
         first = await Issuer(caller).start(path)
         assert f"•••• {CHALLENGED_CARD[-4:]}" in first.text
         assert words not in first.text
-        second = await caller.submit(path, APPROVED_CARD)
-        assert (second.status, second.state) == (409, "challenge")
-        for page in (second, await caller.get(f"{path}?other")):  # without a script, and with it
-            assert words in page.text
-            assert f"•••• {CHALLENGED_CARD[-4:]}" in page.text
-            assert APPROVED_CARD[-4:] not in page.text.replace(path, "")
+        assert (await caller.submit(path, APPROVED_CARD)).status == 409  # the script opens the address that follows
+        plain = await post_without_script(caller, path, TYPED)
+        assert plain.headers["location"] == f"{path}?other"
+        page = await caller.get(plain.headers["location"])
+        assert words in page.text
+        assert f"•••• {CHALLENGED_CARD[-4:]}" in page.text
+        assert APPROVED_CARD[-4:] not in page.text.replace(path, "")
         again = await caller.submit(path, CHALLENGED_CARD)  # a double click
         assert again.status == 303
-        elsewhere = await caller.submit(await caller.page("000000011", language="ENG"), APPROVED_CARD)
-        assert (elsewhere.status, words in elsewhere.text) == (409, True)
+        other_path = await caller.page("000000011", language="ENG")
+        assert (await caller.submit(other_path, APPROVED_CARD)).status == 409
+        assert words in (await caller.get(f"{other_path}?other")).text
+        await caller.press(other_path, "abandon")
+        assert words not in (await caller.get(f"{path}?other")).text

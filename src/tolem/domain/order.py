@@ -134,5 +134,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     """The language that this opening asked for or its payer chose, may be empty."""
     frame_origin: str = ""
     """Origin of the shop's page that shows this one in a frame; empty: none does."""
+    has_led_back: bool = False
+    """It has led its payer back to the shop by itself, which it does once."""
     expires_at: datetime
     """The row is purged after this."""

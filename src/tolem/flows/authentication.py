@@ -137,11 +137,9 @@ class Authentications:
         return found.record
 
     async def is_nonce_of(self, payment_id: UUID, nonce: str) -> bool:
-        """The issuer was told to send this payment's browser back to the nonce, and not long ago."""
+        """The issuer was told to send this payment's browser back to the nonce."""
         found = await self._acquiring.store.find(keys.authentication_of(payment_id))
-        if found is None or self._now() >= found.record.created_at + CHALLENGE_MAX:
-            return False
-        return hmac.compare_digest(found.record.return_nonce.encode(), nonce.encode())
+        return found is not None and hmac.compare_digest(found.record.return_nonce.encode(), nonce.encode())
 
     async def identify(self, visitor: Visitor, pending: PendingAuthentication, sale: Sale, *, is_done: bool) -> None:
         """The issuer has looked at the payer's browser, or has not come to it in time: the attempt goes on."""

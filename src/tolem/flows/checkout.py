@@ -19,12 +19,12 @@ from tolem.domain.errors import Refusal, Refused
 from tolem.domain.frame import frame_ancestors, may_frame
 from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
 from tolem.domain.merchant import Terminal
-from tolem.domain.money import InvalidAmount, parse_amount
 from tolem.domain.order import Order, OrderStatus, Page
 from tolem.domain.payment import PaymentStatus
 from tolem.domain.saved_card import SavedCard
 from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
+from tolem.flows.agreement import VERIFICATION, check_agreement, check_token
 from tolem.flows.authentication import Authentications, Sale, Visitor
 from tolem.flows.authorization import Entry
 from tolem.flows.directory import Directory
@@ -41,7 +41,6 @@ from tolem.wire.token import TERMINAL_ID
 
 TYPED = CardChoice()
 """The payer types a card and keeps none."""
-VERIFICATION = "cardVerification"
 FLAGS_NOT_SPOKEN = {"isTransfer": "a card transfer", "isAFT": "account funding", "isOCT": "a payout to a card"}
 
 
@@ -125,6 +124,20 @@ class Checkout:
         """An object that names this token can't be read: its order keeps why."""
         await self._note_refusal(hash_secret_address(access_token), message)
 
+    async def find_way_back(self, access_token: str, came_from: str) -> str:
+        """Where a payer whose page does not open may return to; empty: nobody knows. An address of the object that was
+        refused never is: anybody may have made it. What an opening of the token's order brought that was not refused
+        is, else where the payer came from, else the terminal's first site that may frame the page."""
+        found = await self._store.find(keys.token_by_hash(hash_secret_address(access_token)))
+        if found is None or found.history is None:
+            return came_from
+        order = found.history.order
+        known = order.return_url or order.failure_return_url or came_from
+        if known:
+            return known
+        terminal = await self._directory.get_terminal(order.terminal_id)
+        return f"https://{terminal.frame_hosts[0]}/" if terminal.frame_hosts else ""
+
     async def view(self, page_id: str) -> OpenedPage | None:
         """What the page shows now. None: no such page, or not any more."""
         found = await self._store.find(keys.page_by_hash(hash_secret_address(page_id)))
@@ -170,6 +183,17 @@ class Checkout:
             return Decision(None, (replace(found.record, language=language),))
 
         await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
+
+    async def lead_back(self, page_id: str) -> bool:
+        """A result is about to lead its payer back to the shop by itself. False: it did that before, so that whoever
+        sees it now came on purpose."""
+
+        def decide(found: PageWithOrder | None) -> Decision[bool]:
+            if found is None or found.record.has_led_back:
+                return Decision(False)
+            return Decision(True, (replace(found.record, has_led_back=True),))
+
+        return await self._store.change((keys.page_by_hash(hash_secret_address(page_id)),), decide)
 
     async def extend(self, page_id: str) -> None:
         """The payer asks for more time to type; given once in a round."""
@@ -249,7 +273,7 @@ class Checkout:
 
     async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> OpenedPage | None:
         """The issuer has sent a page's browser back to a nonce: the payment is woken. None: the page's last attempt
-        has another nonce, or its time is over."""
+        has another nonce, or there is no such page any more."""
         opened = await self.view(page_id)
         payment = opened.history.last_payment() if opened else None
         if payment is None or not await self._authentications.is_nonce_of(payment.id, nonce):
@@ -327,9 +351,9 @@ class Checkout:
         now = self._clock.now()
 
         def decide(found: TokenWithOrder | None) -> Decision[None]:
-            history = _check_token(found, now)
+            history = check_token(found, now)
             order = history.order
-            _check_agreement(order, wish)
+            check_agreement(order, wish)
             if frame_origin is not None:
                 self._check_frame(frame_origin, terminal)
             page = Page(
@@ -367,7 +391,7 @@ class Checkout:
             if named is not None:
                 return named
         found = await self._store.find(keys.token_by_hash(token_hash))
-        history = _check_token(found, self._clock.now())
+        history = check_token(found, self._clock.now())
         return await self._directory.get_terminal(history.order.terminal_id)
 
     def _take_page_data(self, order: Order, wish: PayObject, terminal: Terminal, now: datetime) -> Order:
@@ -438,52 +462,3 @@ class Checkout:
                 " request, which your server sends, or add the host to the terminal",
                 field=field,
             )
-
-
-def _check_token(found: TokenWithOrder | None, now: datetime) -> OrderHistory:
-    if found is None or found.record.expires_at <= now:
-        raise Refused(
-            Refusal.INVALID_TOKEN, "auth: the access token is unknown or has expired: request a new one", "auth"
-        )
-    if found.history is None:
-        raise Refused(
-            Refusal.INVALID_TOKEN,
-            "auth: this is a service token; request a token with invoiceID, amount, currency and terminal",
-            "auth",
-        )
-    if found.record.round_id != found.history.order.round_id:
-        raise Refused(Refusal.INVALID_TOKEN, "auth: a newer token of this order has replaced this one", "auth")
-    return found.history
-
-
-def _check_agreement(order: Order, wish: PayObject) -> None:
-    """What the object names must be what the token names; what it leaves out can't differ."""
-    if wish.invoice_id and wish.invoice_id != order.invoice_id:
-        raise _differs("invoiceId", wish.invoice_id, order.invoice_id)
-    if wish.terminal_id and wish.terminal_id.lower() != str(order.terminal_id):
-        raise _differs("terminal", wish.terminal_id, str(order.terminal_id))
-    if wish.currency and wish.currency.upper() != order.currency:
-        raise _differs("currency", wish.currency, order.currency)
-    if order.customer and wish.account_id and wish.account_id != order.account_id:
-        raise _differs("accountId", wish.account_id, "another account")
-    if wish.amount:
-        try:
-            amount = parse_amount(wish.amount, order.currency)
-        except InvalidAmount as error:
-            raise Refused(Refusal.INVALID_REQUEST, str(error), "amount") from error
-        if amount != order.amount:
-            raise _differs("amount", wish.amount, "another amount")
-    if (wish.payment_type == VERIFICATION) != order.is_verification:
-        raise Refused(
-            Refusal.INVALID_REQUEST,
-            "amount 0 goes with paymentType cardVerification, and the other way round",
-            "amount",
-        )
-
-
-def _differs(field: str, named: str, expected: str) -> Refused:
-    return Refused(
-        Refusal.DIFFERS,
-        f"{field} is {named[:64]!r} in the object, but the token was issued for {expected}",
-        field,
-    )

@@ -27,6 +27,17 @@ MAY_BE_HELD = mark("The payment was not completed. If your bank shows the amount
 NOTHING_DONE = mark("The payment was cancelled or was not made in time. No money was taken.")
 ATTEMPTS = mark("All attempts are used up. Return to the shop and start the payment again.")
 
+_OF_VERIFICATIONS = {
+    REFUSED: mark("The bank did not accept this card. Use another card or call your bank."),
+    OTHER_CARD: mark("This card cannot be used here. Use another card."),
+    SHOP_CANNOT: mark("The shop cannot verify this card. Tell the shop the order number."),
+    BANK_SILENT: mark("The bank could not verify the card. No money was taken. Try again in a few minutes."),
+    MAY_BE_HELD: mark("The verification was not completed. No money was taken."),
+    NOTHING_DONE: mark("The verification was cancelled or was not made in time. No money was taken."),
+    ATTEMPTS: mark("All attempts are used up. Return to the shop and start the verification again."),
+}
+"""What those texts read like where no payment was meant."""
+
 CANCELLED_CODE = 476
 """The payer left, or the deadline passed."""
 
@@ -67,6 +78,8 @@ PROBLEM_TEXTS = {
 }
 
 
-def find_reason_text(code: int) -> str:
-    """The msgid for a reason code (docs/protocol.md, reason codes); a code without a text of its own is a refusal."""
-    return _TEXTS.get(code, REFUSED)
+def find_reason_text(code: int, *, is_verification: bool = False) -> str:
+    """The msgid for a reason code (docs/protocol.md, reason codes); a code without a text of its own is a refusal.
+    `is_verification`: a card was to be verified, without a payment."""
+    text = _TEXTS.get(code, REFUSED)
+    return _OF_VERIFICATIONS.get(text, text) if is_verification else text

@@ -72,7 +72,7 @@ tolem_schema = Schema(
         unique=("terminal_id", "invoice_id"),
     ),
     Mapped(access_tokens, AccessToken),
-    Mapped(pages, Page, mutable=("language",)),
+    Mapped(pages, Page, mutable=("language", "has_led_back")),
     Mapped(request_keys, RequestKey),
     Mapped(
         payments,

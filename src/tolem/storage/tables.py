@@ -191,6 +191,7 @@ pages = sa.Table(
     _needed("round_id", Id),
     _needed("language", Text),
     _needed("frame_origin", Text),
+    _needed("has_led_back", Flag),
     _needed("expires_at", Instant),
     sqlite_with_rowid=False,
 )

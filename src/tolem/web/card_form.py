@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from tolem.domain.card import BRAND_NAMES, BRAND_RULES, Brand, CardField, CardProblem
 from tolem.flows.rounds import PageState
-from tolem.i18n.formats import format_time
+from tolem.i18n.formats import format_amount, format_time
 from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason_text
 from tolem.i18n.translator import Translator, mark
 from tolem.web.card_choice import CardChoices, Picked
@@ -23,9 +23,19 @@ WAIT = mark("This payment cannot be taken right now. No money was taken. Please 
 UNREAD = mark("What was typed could not be read. Nothing was sent to the bank: please type the card details again.")
 RETYPE = mark("The card number and the security code are never sent back: please type them again.")
 
+_FAULTS = (BUSY, WAIT, UNREAD)
+_TITLES = {
+    (False, False): mark("Payment"),
+    (False, True): mark("Card verification"),
+    (True, False): mark("The payment was declined"),
+    (True, True): mark("The card was not verified"),
+}
+"""By whether the last card was declined, and whether it is a verification."""
+
 # What may come back into the form: never a card number or security code that went into the wrong field.
 _EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\-\u2010-\u2015 ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
 _NAME_TYPED = re.compile(r"\D{0,60}")
+_MAY_COME_BACK = {CardField.EXPIRY: _EXPIRY_TYPED, CardField.NAME: _NAME_TYPED}
 _FIELDS = tuple((field, field.name.lower()) for field in CardField)
 _SANDBOX_PROBLEMS = (CardProblem.NUMBER_NOT_SANDBOX,)
 
@@ -51,6 +61,11 @@ def list_problems(*, sandbox: bool) -> dict[str, str]:
     """Value of each CardProblem that the form's script may tell → its msgid."""
     hidden = () if sandbox else _SANDBOX_PROBLEMS
     return {problem.value: msgid for problem, msgid in PROBLEM_TEXTS.items() if problem not in hidden}
+
+
+def keep_typed(typed: Mapping[CardField, str]) -> dict[CardField, str]:
+    """Of what was typed, what may come back into the form."""
+    return {field: text for field, text in typed.items() if text and _may_come_back(field, text)}
 
 
 def show_card(view: PageView) -> str:
@@ -111,17 +126,30 @@ class CardForms:
             values[f"{name}_error"] = texts.errors[problem] if problem else NOTHING
             values[f"{name}_state"] = _field_state(problem, is_focused=is_first)
             is_first = is_first and problem is None
-        values["expiry_typed"] = _refill(_EXPIRY_TYPED, typed, CardField.EXPIRY)
-        values["name_typed"] = _refill(_NAME_TYPED, typed, CardField.NAME)
+        kept = keep_typed(typed)
+        values["expiry_typed"] = escape(kept.get(CardField.EXPIRY, ""))
+        values["name_typed"] = escape(kept.get(CardField.NAME, ""))
         values["month"] = Html(f' data-month="{view.now:%Y-%m}"') if view.now else NOTHING
+        values["title"] = self._title(view, language, is_wrong=bool(problems) or notice in _FAULTS)
         values["hurry"] = self._hurry(view, language)
         values["notices"] = join(
             (texts.choices.ask(view, picked), *self._notices(view, language, problems, notice, picked))
         )
         values |= texts.choices.fill(view, picked)
-        if problems or typed or picked.saves:
+        if problems or kept or picked.saves:
             return texts.again[view.is_verification].fill_page(values)
         return texts.first[view.is_verification, bool(view.cards), view.offers_saving].fill_page(values)
+
+    def _title(self, view: PageView, language: str, *, is_wrong: bool) -> Html:
+        """The document's, which begins with what a payer who hears it has to know first."""
+        is_declined = view.state is PageState.DECLINED and not is_wrong
+        words = [self._translator.text(language, _TITLES[is_declined, view.is_verification])]
+        if is_wrong:
+            words[0] = f"{self._translator.text(language, 'Error:')} {words[0]}"
+        if not view.is_verification:
+            words.append(format_amount(view.amount, view.currency))
+        words.append(f"\u2068{view.shop_name}\u2069")
+        return escape(" · ".join(words))
 
     def _notices(
         self,
@@ -150,7 +178,10 @@ class CardForms:
             left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
             values = {
                 "card": escape(show_card(view)),
-                "reason": escape(translator.text(language, find_reason_text(view.reason_code))),
+                "title": escape(translator.text(language, _TITLES[True, view.is_verification])),
+                "reason": escape(
+                    translator.text(language, find_reason_text(view.reason_code, is_verification=view.is_verification))
+                ),
                 "left": escape(left),
             }
             blocks.append(texts.declined.fill(values))
@@ -201,9 +232,9 @@ def _render_texts(press: Press, translator: Translator, language: str) -> _Texts
     )
 
 
-def _refill(allowed: re.Pattern[str], typed: Mapping[CardField, str], field: CardField) -> Html:
-    text = typed.get(field, "")
-    return escape(text) if allowed.fullmatch(text) else NOTHING
+def _may_come_back(field: CardField, text: str) -> bool:
+    pattern = _MAY_COME_BACK.get(field)
+    return pattern is not None and pattern.fullmatch(text) is not None
 
 
 def _field_state(problem: CardProblem | None, *, is_focused: bool) -> Html:

@@ -1,7 +1,8 @@
 """The payment page's addresses: `/payform/` takes the pay object, `/pay/{page_id}` is the page itself.
 
 The page's address is the permission to pay: it is never logged. Forms are taken from this origin only, and answered
-with a redirect to the page, which shows the order's true state; so Back, reload and double click are harmless.
+with a redirect to the page, which shows the order's true state; so Back, reload and double click are harmless. Only the
+page's script, which asks for no page but for what to show on its own, gets a form that comes back as the answer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,14 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from tolem.domain.card import CardField, InvalidCard
 from tolem.domain.errors import Limited, Overloaded, Refusal, Refused
 from tolem.domain.payment import Payment
 from tolem.flows import rounds
 from tolem.flows.authorization import PATIENCE_SECONDS
+from tolem.flows.carried import Carried
 from tolem.flows.checkout import Checkout, OpenedPage
 from tolem.flows.rounds import PageState
 from tolem.flows.saved_cards import may_save
@@ -27,7 +30,8 @@ from tolem.web.card_form import BUSY, RETYPE, UNREAD, WAIT
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
-from tolem.web.pages import Pages
+from tolem.web.kept_form import keep_form, open_form, seal_form
+from tolem.web.pages import RESULT_STATES, Pages
 from tolem.web.view import PageStatus, PageView
 from tolem.wire.pay_object import FLAGS, SHORT_FORM, PayObject, PayObjectError, parse_address, parse_posted
 
@@ -35,8 +39,8 @@ PAYFORM_BODY_MAX = 64 * 1024
 """`params` has at most 16 KB; URL-encoding makes three of one, and the flags need a little."""
 CARD_BODY_MAX = 8 * 1024
 PAGE_PREFIX = "/pay/"
-RECENT_SECONDS = 60
-"""So long after its end a payment leads back to the shop by itself without a script: Back later stays on the page."""
+OTHER_CARD = "other"
+"""Query of a page whose payer has just typed another card than the one whose challenge it shows."""
 
 ANY_SITE = ("http:", "https:")
 """May show a page in a frame that holds nothing of an order and nothing to press."""
@@ -54,7 +58,7 @@ class PayformEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """POST of tolem's own library, GET of the bank's and its old copies. A refusal is a page that says why."""
-        language, frame_origin = "", None
+        language, frame_origin, access_token = "", None, ""
         try:
             if request.method == "POST":
                 fields = await request.form(PAYFORM_BODY_MAX)
@@ -64,21 +68,24 @@ class PayformEndpoint:
                 wish = parse_address(fields.get("params", ""), _flags(fields))
             else:
                 return method_not_allowed("GET, POST")
-            language, frame_origin = wish.language, _frame_origin(request, fields, wish)
+            language, access_token = wish.language, wish.access_token
+            frame_origin = _frame_origin(request, fields, wish)
             page_id = await self._checkout.open_page(wish, preferred_language(request), frame_origin=frame_origin)
         except PayObjectError as error:
             if error.access_token:
                 await self._checkout.note_unreadable(error.access_token, str(error))
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
-            return self._refuse(request, refused, language, frame_origin)
+            return await self._refuse(request, refused, language, frame_origin, error.access_token)
         except Refused as refused:
-            return self._refuse(request, refused, language, frame_origin)
+            return await self._refuse(request, refused, language, frame_origin, access_token)
         return redirect(PAGE_PREFIX + page_id)
 
-    def _refuse(self, request: Request, refused: Refused, language: str, frame_origin: str | None) -> Response:
+    async def _refuse(
+        self, request: Request, refused: Refused, language: str, frame_origin: str | None, access_token: str
+    ) -> Response:
         log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.message)
         language = language or preferred_language(request)
-        shop = _referring_origin(request)
+        shop = await self._checkout.find_way_back(access_token, _referring_origin(request))
         if refused.refusal is Refusal.NOT_AVAILABLE:
             return message(request, 501, self._pages.not_available(language, refused.message, shop, frame_origin or ""))
         status = 413 if isinstance(refused, BodyTooLarge) else 400
@@ -95,6 +102,7 @@ class PageEndpoint:
         pages: Pages,
         challenge_pages: ChallengePages,
         way_back: WayBack,
+        carried: Carried,
         public_origin: str,
         return_prefix: str,
     ) -> None:
@@ -103,6 +111,7 @@ class PageEndpoint:
         self._pages = pages
         self._challenge_pages = challenge_pages
         self._way_back = way_back
+        self._carried = carried
         self._public_origin = public_origin
         self._return_prefix = return_prefix
         self._posts = {
@@ -122,7 +131,7 @@ class PageEndpoint:
         page_id, _, action = request.scope["path"][len(PAGE_PREFIX) :].partition("/")
         if request.method in ("GET", "HEAD"):
             if action == "":
-                return await self._show(request, page_id, is_other=request.scope["query_string"] == b"other")
+                return await self._show(request, page_id)
             if action == "state":
                 return await self._tell_state(page_id)
         elif request.method == "POST":
@@ -136,8 +145,7 @@ class PageEndpoint:
             return method_not_allowed("GET, POST")
         return self._no_page(request)
 
-    async def _show(self, request: Request, page_id: str, status: int = 200, *, is_other: bool = False) -> Response:
-        """`is_other`: the payer has just typed another card than the one whose challenge is shown."""
+    async def _show(self, request: Request, page_id: str) -> Response:
         opened = await self._checkout.look(page_id, PATIENCE_SECONDS)
         if opened is None:
             return self._no_page(request)
@@ -145,12 +153,19 @@ class PageEndpoint:
         if view.state is PageState.INVALID:
             page = self._pages.invalid(view.language, Refusal.NOT_FOUND, "", view.return_url, view.frame_origin)
             return message(request, 404, page)
+        kept = open_form(self._carried, page_id, request)
+        if kept is not None and kept.version == view.version and view.state in rounds.PAYABLE_STATES:
+            page = self._pages.form(view, kept.problems, kept.typed, kept.notice, kept.picked)
+            return html(200, page, opened.frame_ancestors)
         if pending is None and view.state is not PageState.CHALLENGE:
+            if view.auto_return and view.return_url and view.state in RESULT_STATES and request.method == "GET":
+                view = replace(view, auto_return=await self._checkout.lead_back(page_id))
             return html(200, self._pages.page(view), opened.frame_ancestors)
         session_data = self._way_back.seal(page_id, pending.return_nonce) if pending else ""
         issuers = origins(pending) if pending else ()
+        is_other = request.scope["query_string"] == OTHER_CARD.encode()
         body = self._challenge_pages.page(view, pending, session_data, is_other=is_other)
-        return html(status, body, opened.frame_ancestors, issuers, (SELF, *issuers) if issuers else ())
+        return html(200, body, opened.frame_ancestors, issuers, (SELF, *issuers) if issuers else ())
 
     async def _tell_state(self, page_id: str) -> Response:
         opened = await self._checkout.look(page_id, 0.0)
@@ -170,17 +185,13 @@ class PageEndpoint:
             paid = await self._checkout.pay(page_id, typed, browser, self._return_base(request), choice)
         except Overloaded:  # nothing was stored, so nothing was sent
             log.warning("overloaded", route="page")
-            return await self._form_again(page_id, 503, fields, notice=BUSY)
+            return await self._form_again(request, page_id, 503, fields, notice=BUSY)
         except Limited:  # here neither
-            return await self._form_again(page_id, 429, fields, notice=WAIT)
+            return await self._form_again(request, page_id, 429, fields, notice=WAIT)
         except InvalidCard as invalid:
-            return await self._form_again(page_id, 422, fields, invalid)
+            return await self._form_again(request, page_id, 422, fields, invalid)
         if paid is None and await self._checkout.challenges_another(page_id, typed[CardField.NUMBER], choice):
-            shown = await self._show(request, page_id, 409, is_other=True)
-            if (
-                shown.status == 409
-            ):  # to which page.js answers with `?other`; otherwise the challenge has ended meanwhile
-                return shown
+            return _conflict(request, page_id)
         return redirect(PAGE_PREFIX + page_id)
 
     async def _leave(self, request: Request, page_id: str) -> Response:
@@ -209,25 +220,26 @@ class PageEndpoint:
             return fields
         if fields.get("language") in LANGUAGE_NAMES:
             await self._checkout.speak(page_id, fields["language"])
-        return await self._show_again(page_id, fields)
+        return await self._show_again(request, page_id, fields)
 
     async def _extend(self, request: Request, page_id: str) -> Response:
         fields = await self._read_form(request, page_id)
         if isinstance(fields, Response):
             return fields
         await self._checkout.extend(page_id)
-        return await self._show_again(page_id, fields)
+        return await self._show_again(request, page_id, fields)
 
-    async def _show_again(self, page_id: str, fields: dict[str, str]) -> Response:
+    async def _show_again(self, request: Request, page_id: str, fields: dict[str, str]) -> Response:
         """The page after a button that sent the card form along, because there is no script: what may come back into
         the form does. Otherwise a redirect to the page, as always."""
         typed = _typed(fields)
         if not any(typed.values()):
             return redirect(PAGE_PREFIX + page_id)
-        return await self._form_again(page_id, 200, fields, notice=_retype(typed))
+        return await self._form_again(request, page_id, 200, fields, notice=_retype(typed))
 
     async def _form_again(
         self,
+        request: Request,
         page_id: str,
         status: int,
         fields: Mapping[str, str],
@@ -236,7 +248,8 @@ class PageEndpoint:
         notice: str = "",
         asked: str = "",
     ) -> Response:
-        """The card form with what may come back of what was typed and chosen; a redirect if a card can't be typed any
+        """The card form with what may come back of what was typed and chosen: in the answer for the page's script,
+        behind a redirect for a browser that opens what it is answered; the page as it is if a card can't be typed any
         more. `asked`: the saved card that the payer may mean to remove."""
         opened = await self._checkout.view(page_id)
         if opened is None or opened.state not in rounds.PAYABLE_STATES:
@@ -245,8 +258,11 @@ class PageEndpoint:
         if problems:
             names = sorted(problem.value for problem in problems.values())
             log.info("card_invalid", order=str(opened.history.order.id), problems=names)
-        picked = read_picked(fields, asked)
-        page = self._pages.form(page_view(opened, page_id), problems, _typed(fields), notice, picked)
+        view = page_view(opened, page_id)
+        kept = keep_form(view.version, problems, _typed(fields), notice, read_picked(fields, asked))
+        if _opens_answer(request):
+            return redirect(f"{PAGE_PREFIX}{page_id}?{seal_form(self._carried, page_id, kept)}")
+        page = self._pages.form(view, problems, kept.typed, notice, kept.picked)
         return html(status, page, opened.frame_ancestors)
 
     async def _confirm(self, request: Request, page_id: str) -> Response:
@@ -255,7 +271,7 @@ class PageEndpoint:
         if isinstance(fields, Response):
             return fields
         return await self._form_again(
-            page_id, 200, fields, notice=_retype(_typed(fields)), asked=fields.get(REMOVE_FIELD, "")
+            request, page_id, 200, fields, notice=_retype(_typed(fields)), asked=fields.get(REMOVE_FIELD, "")
         )
 
     async def _remove(self, request: Request, page_id: str) -> Response:
@@ -268,7 +284,7 @@ class PageEndpoint:
         except Refused as refused:  # it was removed before, or was never theirs: the form shows the cards that are
             log.info("card_not_removed", refusal=refused.refusal)
             notice = ""
-        return await self._form_again(page_id, 200, fields, notice=notice)
+        return await self._form_again(request, page_id, 200, fields, notice=notice)
 
     async def _read_form(self, request: Request, page_id: str) -> dict[str, str] | Response:
         try:
@@ -276,7 +292,7 @@ class PageEndpoint:
         except Refused as refused:
             log.info("form_refused", reason=refused.message)
             status = 413 if isinstance(refused, BodyTooLarge) else 400
-            return await self._form_again(page_id, status, {}, notice=UNREAD)
+            return await self._form_again(request, page_id, status, {}, notice=UNREAD)
 
     def _is_own_origin(self, request: Request) -> bool:
         """A browser names the page that posts; what names none is no browser, and has the address all the same."""
@@ -325,8 +341,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         # In a frame it leads nowhere but tells the shop's page; where nobody listens it leads there.
         return_url=return_url or frame_origin,
         frame_origin=frame_origin,
-        auto_return=order.auto_return or order.has_left,
-        is_recent=(opened.now - order.updated_at).total_seconds() < RECENT_SECONDS,
+        auto_return=(order.auto_return or order.has_left) and not opened.page.has_led_back,
         is_shop_told=bool(order.post_link),
         is_verification=order.is_verification,
         is_slow=rounds.is_slow(opened.history, opened.now),
@@ -400,9 +415,20 @@ def page_path_of(request: Request) -> str:
     return PAGE_PREFIX + page_id if page_id else ""
 
 
+def _opens_answer(request: Request) -> bool:
+    """A browser asks for the next page. A script, which asks for whatever comes, shows the answer on its own page."""
+    return "text/html" in request.header(b"accept")
+
+
+def _conflict(request: Request, page_id: str) -> Response:
+    """The payer has just typed another card than the one whose challenge is open: the page says so."""
+    if _opens_answer(request):
+        return redirect(f"{PAGE_PREFIX}{page_id}?{OTHER_CARD}")
+    return Response(409, [(b"cache-control", b"no-store")])  # page.js goes to the same address
+
+
 def _referring_origin(request: Request) -> str:
-    """Where the payer came from, as the browser says: the shop, for a page that belongs to no order. Never an address
-    out of the object, which anybody may have made."""
+    """Where the payer came from, as the browser says: the shop, for a page that belongs to no order."""
     parts = urlsplit(request.header(b"referer"))
     return f"{parts.scheme}://{parts.netloc}/" if parts.scheme in ("https", "http") and parts.netloc else ""
 

@@ -56,7 +56,7 @@ LONG_AMOUNT = 18
 NOTHING_PICKED = Picked()
 BUSY_SECONDS = 5
 """A page of the busy gateway opens anew by itself after this."""
-_RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
+RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
 
 
 class _Texts(NamedTuple):
@@ -64,8 +64,8 @@ class _Texts(NamedTuple):
 
     checking: Mapping[bool, Shell]
     """By whether the bank takes long."""
-    results: Mapping[tuple[PageState, bool], Shell]
-    """By state and whether it is a verification; a failure: whether the payer only left."""
+    results: Mapping[tuple[PageState, bool, bool], Shell]
+    """By state, whether it is a verification, and whether the payer only left."""
     message: Shell
     other: Shell
     row: Shell
@@ -239,10 +239,12 @@ class Pages:
         values = self.order_values(view, language)
         # Large where it was taken; a row among others where it was not.
         is_success = state in (PageState.APPROVED, PageState.PAID)
-        values["rows"] = self._rows(view, language, with_amount=not is_success)
+        values["rows"] = self._rows(view, language, with_amount=not is_success and not view.is_verification)
         reason = ""
         if state is PageState.FAILED:
-            reason = self._translator.text(language, find_reason_text(view.reason_code))
+            reason = self._translator.text(
+                language, find_reason_text(view.reason_code, is_verification=view.is_verification)
+            )
         elif state is PageState.APPROVED and not view.is_verification:
             reason = self._translator.text(language, _SHOP_IS_TOLD if view.is_shop_told else _RETURN_NOW)
         values["reason"] = escape(reason)
@@ -253,12 +255,11 @@ class Pages:
             values |= self._place_values(language, view.frame_origin, is_over=view.auto_return)
         elif url and view.auto_return:
             values["away"] = Html(" data-away")
-            if view.is_recent:
-                # Browsers read a quotation mark in a refresh as the end of its address.
-                unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
-                values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
-        is_special = view.reason_code == CANCELLED_CODE if state is PageState.FAILED else view.is_verification
-        return texts.results[state, is_special].fill_page(values)
+            # Browsers read a quotation mark in a refresh as the end of its address.
+            unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
+            values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
+        is_cancelled = state is PageState.FAILED and view.reason_code == CANCELLED_CODE
+        return texts.results[state, view.is_verification, is_cancelled].fill_page(values)
 
     def order_values(self, view: PageView, language: str) -> dict[str, Html]:
         """What every page of an order shows of it."""
@@ -332,9 +333,12 @@ def _render_texts(press: Press, language: str) -> _Texts:
     return _Texts(
         checking={slow: press.shell("checking.html", language, slow=slow) for slow in (False, True)},
         results={
-            (state, special): press.shell("result.html", language, state=state.value, special=special)
-            for state in _RESULT_STATES
-            for special in (False, True)
+            (state, verification, cancelled): press.shell(
+                "result.html", language, state=state.value, verification=verification, cancelled=cancelled
+            )
+            for state in RESULT_STATES
+            for verification in (False, True)
+            for cancelled in ((False, True) if state is PageState.FAILED else (False,))
         },
         message=press.shell("message.html", language),
         other=press.shell("other.html", language),

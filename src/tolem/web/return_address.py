@@ -1,8 +1,8 @@
 """`/3ds/{nonce}`: where the issuer sends the payer's browser back to, after its look at it and after a challenge.
 
 Anybody may post here, with whatever content: it only wakes the payment, whose result is asked from server to server.
-Who comes with a page's sealed address, made for this nonce and not long ago, is led to that page; who comes in a frame
-of the page knocks at it. Never logged, as the page's address.
+Who comes with a page's sealed address, made for this nonce, is led to that page, however late: it shows what became of
+the payment. Who comes in a frame of the page knocks at it. Never logged, as the page's address.
 """
 
 from tolem.domain.authentication import AuthenticationStep

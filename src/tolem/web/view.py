@@ -55,9 +55,7 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     return_url: str = ""
     """Where "Return to the shop" leads for this state; empty: nowhere."""
     auto_return: bool = False
-    """A result leads back by itself: with the page's script once, so that Back does not lead there again."""
-    is_recent: bool = True
-    """Whether it may do so without the script, which can't tell Back from a first look."""
+    """A result leads back by itself: at its first look only, so that nobody who comes back to it is sent away again."""
     is_shop_told: bool = True
     """A notification of an approved payment goes to the shop."""
     is_verification: bool = False

@@ -151,6 +151,7 @@ def upgrade() -> None:
         sa.Column("round_id", Id(), nullable=False),
         sa.Column("language", sa.Text(), nullable=False),
         sa.Column("frame_origin", sa.Text(), nullable=False),
+        sa.Column("has_led_back", Flag(), nullable=False),
         sa.Column("expires_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
         sqlite_with_rowid=False,
