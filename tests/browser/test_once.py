@@ -64,7 +64,7 @@ async def test_the_order_ends_in_another_tab_while_this_one_types(payer: Payer, 
     if end == "paid":
         await other.pay()
         await other.sees("approved")
-    else:  # the page of a round that was left leads back to the shop by itself
+    else:  # the page of a round that was left leads back to the shop by itself, but only the first who sees it
         await other.leave()
         await other.sees_order("declined")
     await payer.press_pay()
@@ -72,5 +72,5 @@ async def test_the_order_ends_in_another_tab_while_this_one_types(payer: Payer, 
         await payer.sees("approved")
         await payer.sees_truth(PAID_ONCE)
     else:
-        await payer.sees_order("declined")
+        await payer.sees("failed")
         await payer.sees_truth(Truth("declined", "failed", [], [], [], ["failure delivered"]))

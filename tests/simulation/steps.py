@@ -27,6 +27,7 @@ from tolem.bootstrap import Gateway
 from tolem.domain.authentication import Authentication, Challenge, DeviceStep
 from tolem.domain.card import Card, CardField, CardProblem, TypedCard
 from tolem.domain.message import Message
+from tolem.domain.order import Page
 from tolem.domain.payment import Operation
 from tolem.domain.sealed_card import CardKey
 from tolem.notifications.schedule import TryResult
@@ -68,8 +69,9 @@ class WatchedStore:
 
         def watched(*found: Any) -> Decision[Any]:
             decision = decide(*found)
-            # The key of an hour is made by its first challenge, whichever that is.
-            if not all(isinstance(record, Setting | CardKey) for record in decision.writes):
+            # The key of an hour is made by its first challenge, whichever that is; and how often a page was looked at is
+            # written whenever that is.
+            if not all(isinstance(record, Setting | CardKey | Page) for record in decision.writes):
                 written.append(_describe(decision.writes))
                 self._steps.reach(f"before commit of {written[-1]}")
             return decision

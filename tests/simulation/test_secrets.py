@@ -398,7 +398,7 @@ def read_files(database_url: str, request: pytest.FixtureRequest) -> Iterator[tu
             connection.execute("CHECKPOINT")
             row = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()").fetchone()
         assert row is not None
-        data = server.folder / "data"
+        data = server.data
         paths = [*(data / "base" / str(row[0])).iterdir(), *(data / "pg_wal").iterdir(), server.folder / "server.log"]
     for path in paths:
         if path.is_file():
