@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.acquirers.programs import Program, running_program
 from tests.flows.test_operations import CAPTURE, REFUND
@@ -442,11 +443,12 @@ async def _add_hotel(database: str) -> None:
 
 
 async def _read(store: Store, invoice: str) -> tuple[Payment, list[Operation]]:
-    """The order's payment, and what the shop did with it."""
+    """The order's payment, and what the shop did with it. That its caller was told is noted after the answer, whenever
+    that is."""
     history = await store.find(keys.order_by_invoice(HOTEL, invoice))
     assert history is not None
     (payment,) = history.payments.values()
-    return payment, [o for o in history.operations.values() if o.kind in (CAPTURE, REFUND)]
+    return payment, [replace(o, doubted_at=None) for o in history.operations.values() if o.kind in (CAPTURE, REFUND)]
 
 
 async def _statement(pair: Pair) -> dict[UUID, StatementLine]:
