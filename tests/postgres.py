@@ -68,7 +68,9 @@ class PostgresServer:
         """Makes a database like `template`, to which nobody may be connected, and returns its name."""
         name = f"test_{next(self._numbers)}"
         self._connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(name), sql.Identifier(template))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
         )
         return name
 

@@ -69,8 +69,8 @@ class WatchedStore:
 
         def watched(*found: Any) -> Decision[Any]:
             decision = decide(*found)
-            # The key of an hour is made by its first challenge, whichever that is; and how often a page was looked at is
-            # written whenever that is.
+            # The key of an hour is made by its first challenge, whichever that is; and a page is looked at whenever its
+            # payer does.
             if not all(isinstance(record, Setting | CardKey | Page) for record in decision.writes):
                 written.append(_describe(decision.writes))
                 self._steps.reach(f"before commit of {written[-1]}")

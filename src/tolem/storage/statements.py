@@ -5,6 +5,7 @@ the driver's rows, or rows into records.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -212,6 +213,12 @@ class Statements:
         parts = [self._expression(column, "decode", f"row[{i}]", names) for i, column in enumerate(columns)]
         decode: Decoder = generate(f"lambda row: ({''.join(part + ', ' for part in parts)})", names)
         return decode
+
+
+@cache
+def statements_of(schema: Schema, dialect: str) -> Statements:
+    """The statements that all stores of a process share: to compile them takes half of a store's opening."""
+    return Statements(schema, dialect)
 
 
 def _named(name: str, encode: Callable[[Any], Any]) -> Callable[[dict[str, Any]], Any]:

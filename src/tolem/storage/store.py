@@ -18,7 +18,7 @@ from tolem.storage.batch import Batch, Conflict
 from tolem.storage.change import Decision, Key, Unavailable, Uncertain
 from tolem.storage.engine import Engine
 from tolem.storage.mapping import Schema
-from tolem.storage.statements import Query, Statements
+from tolem.storage.statements import Query, statements_of
 from tolem.telemetry import log
 
 __all__ = ["Decision", "Key", "Overloaded", "Store", "Unavailable", "Uncertain"]
@@ -83,7 +83,7 @@ class Store:
         """Transactions that had to be run again, whole or in halves, or failed."""
         self._engine = engine
         self._schema = schema
-        self._statements = Statements(schema, engine.dialect)
+        self._statements = statements_of(schema, engine.dialect)
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._waiting: deque[_Change | _Sweep] = deque()

@@ -9,7 +9,8 @@ import gzip
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -67,7 +68,8 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
         return [*headers, (b"content-encoding", b"gzip")] if gzipped else headers
 
 
-def load_assets() -> dict[str, Asset]:
+@cache
+def load_assets() -> Mapping[str, Asset]:
     """File name (`tolem.css`) → asset."""
     return {name: _load(name) for name in CONTENT_TYPES}
 

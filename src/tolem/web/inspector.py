@@ -28,7 +28,7 @@ from tolem.telemetry import log
 from tolem.web.assets import template_names
 from tolem.web.feed import Feed
 from tolem.web.headers import security_headers
-from tolem.web.shells import Press
+from tolem.web.shells import Html, Press
 from tolem.wire import messages as wire
 
 PATH = "/sandbox"
@@ -45,6 +45,12 @@ class SendWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`late`: business time."""
 
 
+def render_page(translator: Translator) -> Html:
+    """The page as it is sent to everybody."""
+    press = Press(translator, **template_names())
+    return press.shell("sandbox.html", LANGUAGE, languages=sorted(translator.languages)).fill({})
+
+
 class Inspector:
     """The page, and what it asks for."""
 
@@ -55,8 +61,7 @@ class Inspector:
         self._clock = clock
         self._translator = translator
         self._feed = Feed(self._look)
-        press = Press(translator, **template_names())
-        self._page = press.shell("sandbox.html", LANGUAGE, languages=sorted(translator.languages)).fill({})
+        self._page = render_page(translator)
 
     def routes(self) -> list[Route]:
         """Everything below /sandbox that is the page's."""
