@@ -117,7 +117,7 @@ async def paid_till(
         moody.append(MoodyAcquirer(inner))
         return moody[0]
 
-    async with running_gateway(database_url, wrap_acquirer=wrap, clock=clock, acquirer_timeout_seconds=0.5) as gateway:
+    async with running_gateway(database_url, wrap_acquirer=wrap, clock=clock) as gateway:
         admin = Administration(gateway.store, SystemClock(), Ids())
         terminal = await admin.add_terminal(CLIENT_ID, "Hotel", two_stage=two_stage, **settings)
         caller = PatientCaller(gateway.app, shop_url)
