@@ -11,7 +11,6 @@ import asyncio
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -23,7 +22,6 @@ from click.testing import CliRunner
 
 from tests.gateway import Answer, build_config, running_gateway
 from tests.notifications.shops import Request, Shop, open_shop
-from tests.postgres import PostgresServer
 from tests.simulation.books import CHARGES, Books, read_books, settle
 from tests.simulation.clock import MovableClock
 from tests.simulation.fault_stage import (
@@ -40,7 +38,6 @@ from tests.simulation.fault_stage import (
     prepare,
 )
 from tests.simulation.fault_table import ROWS, SCENES, Row, Scene, Step, happens
-from tests.simulation.quick import quicken
 from tolem.bootstrap import Gateway
 from tolem.cli import main
 from tolem.domain.message import MessageState
@@ -83,25 +80,17 @@ def processes() -> ForkServerContext:
     return context
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def evidence(
     request: pytest.FixtureRequest, processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Scene, Evidence]]:
+) -> tuple[Scene, Evidence]:
     """A scene, played."""
     engine, scene = request.param
     folder = tmp_path_factory.mktemp(f"{engine}-{scene.name}")
-    with pytest.MonkeyPatch.context() as patches:
-        quicken(patches.setattr)
-        if engine == "sqlite":
-            yield scene, asyncio.run(play(scene, processes, folder, f"sqlite:///{folder / 'tolem.db'}"))
-            return
-        server: PostgresServer = request.getfixturevalue("postgres_server")
-        name = server.create_database()
-        yield scene, asyncio.run(play(scene, processes, folder, server.url(name)))
-        server.drop_database(name)
+    database = f"sqlite:///{folder / 'tolem.db'}" if engine == "sqlite" else request.getfixturevalue("postgres_url")
+    return scene, asyncio.run(play(scene, processes, folder, database))
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=row.name) for row in ROWS])
 @pytest.mark.parametrize(
     "evidence",
     [
@@ -110,11 +99,12 @@ def evidence(
         for scene in SCENES
     ],
     indirect=True,
-    scope="module",
 )
-def test_books_agree(evidence: tuple[Scene, Evidence], row: Row) -> None:
+def test_books_agree(evidence: tuple[Scene, Evidence]) -> None:
+    """For every row of the table, all played in one scene."""
     scene, found = evidence
-    assert find_faults(found, row, happens(row, scene)) == []
+    faults = [f"{row.name}: {fault}" for row in ROWS for fault in find_faults(found, row, happens(row, scene))]
+    assert not faults, "\n".join(faults)
 
 
 async def play(scene: Scene, processes: ForkServerContext, folder: Path, database: str) -> Evidence:
