@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 TOLEM := $(VENV)/bin/tolem
 PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
 ARGS :=
-JOBS := 6
+JOBS := 5
 
 # The environment is only what requirements/ locks, whatever the caller's shell is set up for.
 export PYTHONNOUSERSITE := 1

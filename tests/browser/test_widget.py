@@ -458,8 +458,10 @@ async def test_where_nobody_listens_the_link_leads_to_the_shop(payer: Payer, oth
 # ---- Looks
 
 
-@pytest.mark.parametrize(("width", "height"), ((320, 480), (360, 740), (844, 390), (1280, 900)))
-@pytest.mark.parametrize("scheme", ("light", "dark"))
+@pytest.mark.parametrize(
+    ("width", "height", "scheme"),
+    ((320, 480, "light"), (360, 740, "dark"), (844, 390, "light"), (1280, 900, "dark")),
+)
 async def test_fits_every_window(
     make_payer: MakePayer, take_screenshot: TakeScreenshot, width: int, height: int, scheme: str
 ) -> None:
