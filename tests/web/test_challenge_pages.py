@@ -97,7 +97,7 @@ def test_what_goes_to_the_issuer() -> None:
 
 
 def test_the_shop_is_never_far() -> None:
-    for pending in (PENDING, DECOUPLED, None):
+    for pending in (PENDING, DEVICE, DECOUPLED, None):
         for url, count in (("https://shop.example/?a=1&b=2", 1), ("javascript:alert(1)", 0), ("", 0)):
             text = PAGES.page(replace(VIEW, return_url=url), pending, "").decode()
             assert text.count('id="return"') == count
@@ -106,6 +106,12 @@ def test_the_shop_is_never_far() -> None:
         'href="https://shop.example/?a=1&amp;b=2"'
         in PAGES.page(replace(VIEW, return_url="https://shop.example/?a=1&b=2"), PENDING, "").decode()
     )
+
+
+def test_a_verification_says_that_nothing_is_taken() -> None:
+    page = PAGES.page(replace(VIEW, amount=0, is_verification=True), PENDING, "s3ss").decode()
+    assert "No money is taken." in page
+    assert "₸" not in page
 
 
 def test_every_page_leads_on_without_a_script() -> None:

@@ -524,4 +524,12 @@ def test_an_error_in_an_address_tells_it_too() -> None:
 
 
 def test_an_error_without_a_token_tells_of_nobody() -> None:
-    assert refuse_posted("{").access_token == ""
+    assert (refuse_posted("{").access_token, refuse_posted("{").language) == ("", "")
+
+
+@pytest.mark.parametrize(("said", "language"), (("kaz", "kk"), ("EN-us", "en"), ("xx", "")))
+def test_an_error_tells_the_language_to_tell_it_in(said: str, language: str) -> None:
+    assert refuse_posted(f'{{"auth": "T0-ken_", "language": "{said}", "backLink": "x"}}').language == language
+    with pytest.raises(PayObjectError) as caught:
+        parse_address(pack(f"auth=T0-ken_&language={said}&backLink=x"), {})
+    assert caught.value.language == language

@@ -16,6 +16,7 @@ from tolem.web.shells import NOTHING, Html, Press, Shell, escape
 from tolem.web.view import PageView
 
 OTHER = mark("Another card is being confirmed: the one you typed was not used.")
+NOTHING_TAKEN = mark("The shop wants to know that the card works. No money is taken.")
 
 
 class _Texts(NamedTuple):
@@ -76,6 +77,8 @@ class ChallengePages:
             "session": escape(session_data),
             "window": Html(pending.window.value),
         }
+        if view.is_verification and pending.step is AuthenticationStep.CHALLENGE:
+            values["amount"] = escape(self._translator.text(language, NOTHING_TAKEN))
         shell = {AuthenticationStep.DEVICE: texts.device, AuthenticationStep.CHALLENGE: texts.challenge}
         return shell.get(pending.step, texts.decoupled).fill_page(values)
 

@@ -5,6 +5,7 @@ with a redirect to the page, which shows the order's true state; so Back, reload
 page's script, which asks for no page but for what to show on its own, gets a form that comes back as the answer.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -45,6 +46,7 @@ OTHER_CARD = "other"
 ANY_SITE = ("http:", "https:")
 """May show a page in a frame that holds nothing of an order and nothing to press."""
 
+_ORIGIN = re.compile(r"https?://[^/?#\\@\s]+", re.IGNORECASE)
 _RETURN_TO_SUCCESS = (PageState.APPROVED, PageState.PAID)
 _ENDED_UNPAID = (PageState.FAILED, PageState.EXPIRED, PageState.INVALID)
 
@@ -75,7 +77,7 @@ class PayformEndpoint:
             if error.access_token:
                 await self._checkout.note_unreadable(error.access_token, str(error))
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
-            return await self._refuse(request, refused, language, frame_origin, error.access_token)
+            return await self._refuse(request, refused, error.language, frame_origin, error.access_token)
         except Refused as refused:
             return await self._refuse(request, refused, language, frame_origin, access_token)
         return redirect(PAGE_PREFIX + page_id)
@@ -298,7 +300,10 @@ class PageEndpoint:
         """A browser names the page that posts; what names none is no browser, and has the address all the same."""
         origin = request.header(b"origin")
         if origin == "":
-            return request.header(b"sec-fetch-site") in ("", "same-origin", "none")
+            site, referrer = request.header(b"sec-fetch-site"), _referring_origin(request)
+            return site in ("same-origin", "none") or (
+                site == "" and referrer in ("", self._own_origin(request).lower() + "/")
+            )
         return origin.lower() == self._own_origin(request).lower()
 
     def _own_origin(self, request: Request) -> str:
@@ -429,8 +434,8 @@ def _conflict(request: Request, page_id: str) -> Response:
 
 def _referring_origin(request: Request) -> str:
     """Where the payer came from, as the browser says: the shop, for a page that belongs to no order."""
-    parts = urlsplit(request.header(b"referer"))
-    return f"{parts.scheme}://{parts.netloc}/" if parts.scheme in ("https", "http") and parts.netloc else ""
+    found = _ORIGIN.match(request.header(b"referer"))
+    return found[0].lower() + "/" if found else ""
 
 
 def _is_in_frame(request: Request) -> bool:

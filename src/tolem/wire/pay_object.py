@@ -70,6 +70,7 @@ _DATA_BYTES_MAX = 4096
 _INVOICE_ID = re.compile(r"[0-9]{1,20}")
 _INVOICE_ID_ALT = re.compile(r"[0-9]{6,15}")
 _ACCESS_TOKEN = re.compile(r"[!-~]*")
+_LANGUAGE_IN_TEXT = re.compile(r"""\blanguage["']?\s*[:=]\s*["']?([A-Za-z]{2,20}(?:[-_][A-Za-z]{2,20})?)""")
 _TOKENS_IN_TEXT = tuple(
     re.compile(rf'{name}\\?"?\s*[:=]\s*\\?"?([A-Za-z0-9._~+/=-]{{1,{TOKEN_CHARS_MAX}}})')
     for name in ("access_token", "auth")
@@ -92,6 +93,8 @@ class PayObjectError(ValueError):
         self.field = field
         self.access_token = ""
         """The token in it, if that much could be read: whose object it is."""
+        self.language = ""
+        """The language in it, likewise."""
 
 
 class PayObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,12 +165,14 @@ def parse_address(params: str, flags: Mapping[str, str]) -> PayObject:
 
 @contextmanager
 def _naming_token(text: str) -> Iterator[None]:
-    """An error that leaves here tells whose object it is, as far as its text shows that."""
+    """An error that leaves here tells whose object it is and in which language, as far as its text shows that."""
     try:
         yield
     except PayObjectError as error:
         found = next(filter(None, (pattern.search(text) for pattern in _TOKENS_IN_TEXT)), None)
         error.access_token = found[1] if found else ""
+        language = _LANGUAGE_IN_TEXT.search(text)
+        error.language = _find_language(language[1]) if language else ""
         raise
 
 
@@ -178,7 +183,7 @@ def _parse(values: dict[str, Any], flags: Mapping[str, str]) -> PayObject:
         "invoice_id_alt": _digits(values, "invoiceIdAlt", _INVOICE_ID_ALT, "6 to 15 digits"),
         "auto_return": _boolean(values, "autoBackLink"),
         "card_save": _boolean(values, "cardSave"),
-        "language": _LANGUAGES.get(re.split("[-_]", _line(values, "language", 64).strip().lower())[0], ""),
+        "language": _find_language(_line(values, "language", 64)),
         "description": _description(values),
         "data": _data(values),
         "flags": frozenset(flag for flag in FLAGS if flags.get(flag, "").strip().lower() in _TRUE),
@@ -188,6 +193,11 @@ def _parse(values: dict[str, Any], flags: Mapping[str, str]) -> PayObject:
     for link in _LINKS:
         fields[link.inside] = _link(values, link.wire, link.chars_max)
     return PayObject(**fields)
+
+
+def _find_language(text: str) -> str:
+    """`ru`, `kk`, `en`, or empty for another one."""
+    return _LANGUAGES.get(re.split("[-_]", text.strip().lower())[0], "")
 
 
 def _parse_auth(auth: object) -> str:

@@ -178,7 +178,10 @@
       const next = document.querySelector(".ask button, [name=saved-card]:checked") || byId("cc-number");
       if (button.name === "card") next.focus();
       else if (button.name === "language") document.querySelector("[aria-current]").focus();
-      else if (hurry) notify(hurry.textContent);
+      else {
+        if (hurry) notify(hurry.textContent);
+        next.focus(); // the button that gave more time is gone
+      }
     } catch {
       notify(card().dataset.offline);
     }
