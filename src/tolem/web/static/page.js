@@ -23,7 +23,7 @@
   function start() {
     const { state, version } = main().dataset;
     if (state === "checking" || version === "busy") watch(1000);
-    if ("away" in main().dataset && isFirstLook()) location.replace(byId("return").href);
+    if ("away" in main().dataset) location.replace(byId("return").href);
     document.querySelectorAll(".fill, .tools").forEach((each) => (each.hidden = false));
     if (!navigator.clipboard) document.querySelectorAll("[data-do=copy]").forEach((each) => each.remove());
     if (!card()) return;
@@ -32,9 +32,6 @@
     recognize();
     countdown();
   }
-
-  // Back, or a reload after it, means that somebody wants to see the page.
-  const isFirstLook = () => performance.getEntriesByType("navigation")[0]?.type === "navigate";
 
   // What the page would show now; nothing while there is no answer.
   async function ask() {
