@@ -267,6 +267,7 @@ async def test_forms_of_the_wrong_kind_or_size(sqlite_url: str) -> None:
         {"origin": "null"},
         {"sec-fetch-site": "cross-site"},
         {"referer": "https://evil.example/"},
+        {"referer": f"{ORIGIN}@evil.example/"},
         {"origin": ORIGIN + "0"},
     ),
 )

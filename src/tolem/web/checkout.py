@@ -46,7 +46,7 @@ OTHER_CARD = "other"
 ANY_SITE = ("http:", "https:")
 """May show a page in a frame that holds nothing of an order and nothing to press."""
 
-_ORIGIN = re.compile(r"https?://[^/?#\\@\s]+", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://[^/?#\\@\s]+(?=[/?#]|$)", re.IGNORECASE)
 _RETURN_TO_SUCCESS = (PageState.APPROVED, PageState.PAID)
 _ENDED_UNPAID = (PageState.FAILED, PageState.EXPIRED, PageState.INVALID)
 
@@ -300,10 +300,10 @@ class PageEndpoint:
         """A browser names the page that posts; what names none is no browser, and has the address all the same."""
         origin = request.header(b"origin")
         if origin == "":
-            site, referrer = request.header(b"sec-fetch-site"), _referring_origin(request)
-            return site in ("same-origin", "none") or (
-                site == "" and referrer in ("", self._own_origin(request).lower() + "/")
-            )
+            if site := request.header(b"sec-fetch-site"):
+                return site in ("same-origin", "none")
+            own = self._own_origin(request).lower() + "/"
+            return request.header(b"referer") == "" or _referring_origin(request) == own
         return origin.lower() == self._own_origin(request).lower()
 
     def _own_origin(self, request: Request) -> str:
