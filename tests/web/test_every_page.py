@@ -52,7 +52,7 @@ class Guard(PatientCaller):
         """The page is as the inventory has it."""
         origins: tuple[str, ...] = ()
         policy = answer.headers["content-security-policy"]
-        if answer.state in ("challenge", "checking"):
+        if answer.state in ("challenge", "device"):
             origins = (BANK,)
         if self.extra == FRAME or path.startswith("/3ds/"):
             origins += (SHOP, SHOP.replace("https", "http"), "http:", "https:")

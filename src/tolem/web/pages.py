@@ -114,7 +114,7 @@ class Pages:
                 return self.checking(view)
             case PageState.APPROVED | PageState.PAID | PageState.FAILED | PageState.EXPIRED:
                 return self._result(view, view.state)
-            case PageState.CHALLENGE | PageState.INVALID:
+            case PageState.DEVICE | PageState.CHALLENGE | PageState.INVALID:
                 raise ValueError(f"no page of an order shows {view.state}")
 
     def form(

@@ -27,15 +27,23 @@
   }
 
   function watch(wait) {
-    setTimeout(async () => {
-      try {
-        const answer = await fetch(path + "/state", { cache: "no-store" });
-        if ((answer.ok || answer.status === 404) && (await answer.json()).version !== version) return location.replace(path);
-      } catch {
-        // The network is away: ask again.
-      }
-      watch(Math.min(wait * 1.3, 5000));
-    }, wait);
+    const again = () => {
+      removeEventListener("visibilitychange", again, true);
+      clearTimeout(timer);
+      ask(wait);
+    };
+    const timer = setTimeout(again, wait);
+    addEventListener("visibilitychange", again, true); // the payer comes back from the bank's own window, or leaves for it
+  }
+
+  async function ask(wait) {
+    try {
+      const answer = await fetch(path + "/state", { cache: "no-store" });
+      if ((answer.ok || answer.status === 404) && (await answer.json()).version !== version) return location.replace(path);
+    } catch {
+      // The network is away: ask again.
+    }
+    watch(Math.min(wait * 1.3, 5000));
   }
 
   function open(place, post) {
@@ -43,9 +51,10 @@
     frame.name = "bank";
     frame.title = place.dataset.title || "";
     place.append(frame);
+    const { target } = post;
     post.target = frame.name;
     post.submit();
-    post.target = "";
+    post.target = target;
     return frame;
   }
 
@@ -73,9 +82,17 @@
 
   function challenge() {
     const post = document.getElementById("ask");
+    const hint = post.querySelector("p");
+    const beside = hint.textContent;
     document.querySelectorAll("[data-framed]").forEach((each) => (each.textContent = each.dataset.framed));
     post.querySelector("button").className = "quiet";
-    knocks(open(document.getElementById("frame"), post), () => location.replace(path));
+    const frame = open(document.getElementById("frame"), post);
+    knocks(frame, () => location.replace(path));
+    post.addEventListener("submit", () => {
+      if (!post.target) return; // the bank takes this window
+      frame.remove();
+      hint.textContent = beside;
+    });
   }
 
   // As in page.js.
