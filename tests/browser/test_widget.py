@@ -539,7 +539,7 @@ async def test_fits_every_window(
     assert cross is not None
     assert min(cross["width"], cross["height"]) >= 44
     covered = await widget.document().evaluate(
-        """cross => [...document.querySelectorAll("button, a, input, .ribbon strong")].filter(each => {
+        """cross => [...document.querySelectorAll("button, a, input, .ribbon")].filter(each => {
             const box = each.getBoundingClientRect();
             return box.width > 1 && box.right > cross.x && box.bottom > 0 && box.top < cross.height;
         }).map(each => each.outerHTML)""",

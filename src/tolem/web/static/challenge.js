@@ -92,6 +92,7 @@
       if (!post.target) return; // the bank takes this window
       frame.remove();
       hint.textContent = beside;
+      hint.className = "lead";
     });
   }
 

@@ -213,12 +213,12 @@
     var words = /^en/i.test(language) ? WORDS.en : /^k[kza]/i.test(language) ? WORDS.kk : WORDS.ru;
     var closing = 0;
     var question = null;
-    function make(tag, label, style, place) {
+    function make(tag, label, style) {
       var element = document.createElement(tag);
       element.name = "halyk-widget"; // a frame's counts only before it is in the page
       element.setAttribute("aria-label", label);
       element.style.cssText = "all:initial;color-scheme:light dark;position:absolute;" + style;
-      (place || widget || document.body || root).appendChild(element);
+      (question || widget || document.body || root).appendChild(element);
       return element;
     }
     function say(word) {
@@ -229,8 +229,8 @@
       "background:Canvas;box-shadow:0 0 0 100vmax #0a141999");
     var progress = make("progress", words[0], "inset:0;margin:auto;width:10em;height:1em;appearance:revert");
     var frame = make("iframe", words[0], "width:100%;height:100%");
-    var cross = make("button", words[1], "right:0;padding:0 14px;background:Canvas;color:CanvasText;" +
-      "font:28px/44px sans-serif;cursor:pointer;outline:revert");
+    var cross = make("button", words[1], "right:0;padding:0 14px;background:Canvas;" +
+      "background:light-dark(#fff,#172024);color:CanvasText;font:28px/44px sans-serif;cursor:pointer;outline:revert");
     frame.allow = "clipboard-write";
     cross.textContent = "\u00d7";
 
@@ -258,7 +258,7 @@
     }
     function answer(word, style, act) {
       var button = make("button", word, "position:static;display:block;width:100%;margin:12px 0 0;" +
-        "border-radius:16px;font:inherit;line-height:44px;cursor:pointer;outline:revert;" + style, question);
+        "border-radius:16px;text-align:center;font:16px/44px sans-serif;cursor:pointer;outline:revert;" + style);
       button.textContent = word;
       button.addEventListener("click", act);
     }
