@@ -6,6 +6,7 @@ stake; a payment goes on whatever becomes of the frame.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -156,6 +157,25 @@ async def test_paid_in_the_demo_shop(payer: Payer) -> None:
     await widget.press("Return to the shop")
     await payer.sees_order("paid")
     await payer.sees_truth(PAID_ONCE)
+
+
+async def test_the_demo_shop_says_what_became_of_a_closed_frame(
+    payer: Payer, take_screenshot: TakeScreenshot
+) -> None:
+    """In place: the focus stays on the button, and goes to the heading of what is new once the button is gone."""
+    widget = await open_demo(payer)
+    await payer.page.keyboard.press("Escape")
+    await widget.is_gone()
+    await expect(payer.page.locator("#news")).to_have_text(re.compile("Not paid so far"))
+    assert await payer.page.evaluate("document.activeElement.id") == "pay-widget"
+    await take_screenshot(payer.page, "shop-order-closed")
+    await payer.page.keyboard.press("Enter")
+    await widget.sees("form")
+    await widget.press("Cancel and return to the shop")
+    await widget.is_gone()
+    await payer.sees_order("declined")
+    await expect(payer.page.locator("h1")).to_be_focused()
+    await expect(payer.page.locator("#pay-again")).to_be_visible()
 
 
 async def test_paid_in_a_shop_of_another_site_without_any_storage(payer: Payer, other_shop: OtherShop) -> None:
