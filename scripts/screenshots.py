@@ -98,6 +98,8 @@ CHALLENGE = AcsEntry(
     window=ChallengeWindow.FULL,
     at=NOON,
 )
+FRAMER = "http://127.0.0.1"
+"""Whose frame shows a page."""
 PROBLEMS = {
     CardField.NUMBER: CardProblem.NUMBER_CHECK,
     CardField.EXPIRY: CardProblem.EXPIRY_PAST,
@@ -131,6 +133,8 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
     yield "checking-slow", pages.checking(replace(tried, state=PageState.CHECKING, at=None, is_slow=True))
     yield "challenge", challenges.page(challenged, PENDING, "session")
+    yield "challenge-framed", challenges.page(replace(challenged, frame_origin=FRAMER), PENDING, "session")
+    yield "challenge-beside", challenges.returned(language, "/pay/sample", AuthenticationStep.CHALLENGE, is_beside=True)
     yield "challenge-device", challenges.page(looked_at, replace(PENDING, step=AuthenticationStep.DEVICE), "")
     yield "challenge-app", challenges.page(challenged, replace(PENDING, step=AuthenticationStep.DECOUPLED, url=""), "")
     yield "challenge-elsewhere", challenges.page(challenged, None, "")
@@ -148,14 +152,14 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "maintenance", pages.busy(language)
     yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
     yield OPENING, b""
-    yield WIDGET, pages.form(replace(view, frame_origin="http://127.0.0.1"))
+    yield WIDGET, pages.form(replace(view, frame_origin=FRAMER))
     yield "home", sandbox_home(load_translator())("") if language == "en" else production_home(pages)(language)
 
 
 # A shop's page, which has the sample in its frame; an empty one stays on its way.
 OPENING, WIDGET = "opening", "widget"
 FRAMED = tuple(
-    f"{name}-{language}" for name in ("challenge", "challenge-device", WIDGET) for language in LANGUAGE_NAMES
+    f"{name}-{language}" for name in ("challenge", "challenge-framed", "challenge-device", WIDGET) for language in LANGUAGE_NAMES
 )
 """What stands in their frames arrives on its own."""
 HTML = [(b"content-type", b"text/html; charset=utf-8")]

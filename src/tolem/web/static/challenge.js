@@ -26,14 +26,16 @@
     else if (path) location.replace(path);
   }
 
+  // A browser lets the timers of a window sleep that nobody sees: whoever comes back to it is not kept waiting.
   function watch(wait) {
-    const again = () => {
-      removeEventListener("visibilitychange", again, true);
+    const again = (seen) => {
+      if (seen && document.hidden) return;
+      document.removeEventListener("visibilitychange", again);
       clearTimeout(timer);
       ask(wait);
     };
     const timer = setTimeout(again, wait);
-    addEventListener("visibilitychange", again, true); // the payer comes back from the bank's own window, or leaves for it
+    document.addEventListener("visibilitychange", again);
   }
 
   async function ask(wait) {
