@@ -159,7 +159,9 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
 # A shop's page, which has the sample in its frame; an empty one stays on its way.
 OPENING, WIDGET = "opening", "widget"
 FRAMED = tuple(
-    f"{name}-{language}" for name in ("challenge", "challenge-framed", "challenge-device", WIDGET) for language in LANGUAGE_NAMES
+    f"{name}-{language}"
+    for name in ("challenge", "challenge-framed", "challenge-device", WIDGET)
+    for language in LANGUAGE_NAMES
 )
 """What stands in their frames arrives on its own."""
 HTML = [(b"content-type", b"text/html; charset=utf-8")]

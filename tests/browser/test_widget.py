@@ -159,9 +159,7 @@ async def test_paid_in_the_demo_shop(payer: Payer) -> None:
     await payer.sees_truth(PAID_ONCE)
 
 
-async def test_the_demo_shop_says_what_became_of_a_closed_frame(
-    payer: Payer, take_screenshot: TakeScreenshot
-) -> None:
+async def test_the_demo_shop_says_what_became_of_a_closed_frame(payer: Payer, take_screenshot: TakeScreenshot) -> None:
     """In place: the focus stays on the button, and goes to the heading of what is new once the button is gone."""
     widget = await open_demo(payer)
     await payer.page.keyboard.press("Escape")

@@ -82,7 +82,9 @@ async def test_cancelled_at_the_bank(payer: Payer, other_shop: OtherShop) -> Non
     await payer.sees_truth(FAILED_AND_PAID)
 
 
-async def test_a_bank_that_will_not_be_framed(payer: Payer, other_shop: OtherShop, take_screenshot: TakeScreenshot) -> None:
+async def test_a_bank_that_will_not_be_framed(
+    payer: Payer, other_shop: OtherShop, take_screenshot: TakeScreenshot
+) -> None:
     """It gets a window of its own; the widget behind follows by itself."""
     await refuse_frames(payer)
     widget = await open_elsewhere(payer, other_shop, autoBackLink=True)

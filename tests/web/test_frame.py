@@ -93,7 +93,9 @@ async def test_a_frame_tells_instead_of_going_back_by_itself(sqlite_url: str) ->
             match = re.search(r'action="(/pay/[^"]+)/leave"', page.text)
             assert match
             await caller.form(match[1] + "/leave", {}, {"origin": ORIGIN})
-            for own in (WINDOW, headers) if is_framed else (headers,):  # a window beside the frame takes nothing from it
+            for own in (
+                (WINDOW, headers) if is_framed else (headers,)
+            ):  # a window beside the frame takes nothing from it
                 left = await caller.call("GET", match[1], headers=own)
                 assert left.state == "failed"
                 assert (" data-over " in left.text) == (own is FRAME)

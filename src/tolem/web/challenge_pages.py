@@ -1,7 +1,8 @@
 """What a payer sees while the issuer makes sure of them. Called by the web edge; does no I/O after its start.
 
 The issuer's page stands in a frame of the payment page; where it will not be framed, or without a script, it takes the
-whole page, and a window of its own where the payment page itself stands in a frame of the shop's. Every page here works without its script, and asks the gateway what became of the payment.
+whole page, and a window of its own where the payment page itself stands in a frame of the shop's. Every page here works
+without its script, and asks the gateway what became of the payment.
 """
 
 from collections.abc import Sequence
