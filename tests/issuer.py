@@ -35,6 +35,11 @@ def read_form(page: Answer, field: str) -> Form:
     raise AssertionError(f"no form with {field} in {page.text[:2000]}")
 
 
+async def follow(caller: Caller, answer: Answer, headers: dict[str, str]) -> Answer:
+    """The page to which a redirect leads, as a browser opens it."""
+    return await caller.call("GET", answer.headers["location"], headers=headers) if answer.status == 303 else answer
+
+
 class Issuer:
     """The way of one payer through a challenge."""
 
@@ -52,7 +57,11 @@ class Issuer:
             headers = {"host": parts.netloc or self._host}
             if not parts.path.startswith("/3ds/"):
                 self._host = headers["host"]
-        return await self.caller.form(parts.path, form.fields | changes, headers)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        answer = await self.caller.form(target, form.fields | changes, headers)
+        if parts.path.startswith("/pay/"):
+            return answer
+        return await follow(self.caller, answer, headers)
 
     async def start(self, path: str, number: str = CHALLENGED_CARD, **fields: str) -> Answer:
         """Types a card, and goes through the look at the browser if there is one. The page then."""

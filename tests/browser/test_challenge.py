@@ -1,6 +1,7 @@
 """3-D Secure in a real browser: whatever happens at the bank's page, the payer and all books agree at the end."""
 
 import asyncio
+import re
 from urllib.parse import urlsplit
 
 import pytest
@@ -42,7 +43,9 @@ async def refuse_frames(payer: Payer) -> None:
     async def refuse(route: Route) -> None:
         # The name acs.localhost is the browser's: whoever fetches for it knows the address only.
         headers = {**route.request.headers, "host": urlsplit(payer.demo.bank_url).netloc}
-        response = await route.fetch(url=f"{payer.demo.url}/challenge", headers=headers)
+        asked = await route.fetch(url=f"{payer.demo.url}/challenge", headers=headers, max_redirects=0)
+        page = payer.demo.url + asked.headers["location"]
+        response = await route.fetch(url=page, method="GET", post_data="", headers=headers)
         await route.fulfill(response=response, headers={**response.headers, "x-frame-options": "DENY"})
 
     await payer.page.context.route(f"{payer.demo.bank_url}/challenge", refuse)
@@ -114,6 +117,8 @@ async def test_cancelled_at_the_bank(payer: Payer) -> None:
     await start(payer)
     await bank(payer).get_by_role("button", name="Cancel the confirmation").click()
     await payer.sees("declined")
+    await expect(payer.page).to_have_title(re.compile("^The payment was not confirmed"))
+    await expect(payer.page.locator("#notices")).to_contain_text("cancelled or not finished. No money was taken")
     await payer.pay()
     await payer.sees("approved")
     await payer.sees_truth(FAILED_AND_PAID)
@@ -282,6 +287,12 @@ async def test_without_javascript(payer: Payer, make_payer: MakePayer) -> None:
     await plain.page.get_by_role("button", name="Continue").click()
     await plain.sees("approved")
     assert plain.page.url == payer.form_url
+    for state in ("return", "ended", "ended"):  # the bank's pages on the way back, none of which asks to post again
+        await plain.page.go_back()
+        await expect(plain.page.locator("main")).to_have_attribute("data-acs", state)
+    await plain.page.get_by_role("link", name="Back to the payment page").click()
+    await plain.page.get_by_role("button", name="Continue").click()
+    await plain.sees("approved")
     await plain.sees_truth(PAID_ONCE)
 
 
@@ -313,15 +324,22 @@ async def test_a_bank_that_will_not_be_framed(payer: Payer) -> None:
 
 
 async def test_back_from_the_bank_in_full(payer: Payer) -> None:
+    """And, after it, to the bank: no page asks to post again or leads away by itself."""
     await start(payer)
     await payer.page.get_by_role("button", name="Open the bank’s page in full").click()
     await expect(payer.page.locator("main")).to_have_attribute("data-acs", "challenge")
     await payer.page.go_back()
     await payer.sees("challenge")
-    await type_code(bank(payer))
+    await payer.page.go_forward()
+    await type_code(payer.page, "000000")
+    await expect(payer.page.get_by_role("alert")).to_contain_text("2 attempts left")
+    await type_code(payer.page)
+    await payer.sees("approved")
+    await payer.page.go_back()
+    await expect(payer.page.locator("main")).to_have_attribute("data-acs", "ended")
+    await payer.page.get_by_role("link", name="Back to the payment page").click()
     await payer.sees("approved")
     await payer.sees_truth(PAID_ONCE)
-    payer.witness.forgive("ERR_CACHE_MISS", is_certain=False)
 
 
 async def test_confirmed_in_the_banks_app(payer: Payer) -> None:
@@ -394,21 +412,53 @@ async def test_the_banks_page_speaks_the_pages_language(
     await expect(bank(payer).locator("h1")).to_have_text(bank_words)
 
 
-async def test_another_language_in_the_middle_of_the_challenge(payer: Payer) -> None:
-    """The page's words change, the bank goes on where it was."""
+async def test_another_language_in_the_middle_of_the_challenge(payer: Payer, take_screenshot: TakeScreenshot) -> None:
+    """The page's words change around the bank's frame, and the bank's own keep what is typed."""
     await start(payer)
     await type_code(bank(payer), "000000")
     await expect(bank(payer).get_by_role("alert")).to_contain_text("2 attempts left")
+    await bank(payer).locator("#code").fill("12")
+    loaded: list[str] = []
+    payer.page.on("framenavigated", lambda moved: loaded.append(moved.url))
     for language, words in (("Қазақша", "Банкіңіз растауды сұрайды"), ("Русский", "Ваш банк просит подтверждения")):
-        await payer.page.get_by_role("button", name=language).click()
+        await payer.page.locator("header").get_by_role("button", name=language).click()
         await expect(payer.page.locator("h1")).to_have_text(words)
+        await expect(payer.page.locator("header [aria-current]")).to_be_focused()
         await payer.sees("challenge")
-        await expect(bank(payer).locator("main")).to_have_attribute("data-acs", "challenge")
+    assert loaded == []
+    await expect(bank(payer).locator("#code")).to_have_value("12")
+    await bank(payer).get_by_role("button", name="Русский").click()
+    await expect(bank(payer).locator("h1")).to_have_text("Подтвердите, что это вы")
+    await expect(bank(payer).locator("#code")).to_have_value("12")
+    await take_screenshot(payer.page, "challenge-language")
     await payer.sees_truth(WAITING)
-    await type_code(bank(payer))
+    await bank(payer).locator("#code").fill(CODE)
+    await bank(payer).locator(".primary").click()
     await payer.sees("approved")
     await expect(payer.page.locator("html")).to_have_attribute("lang", "ru")
     await payer.sees_truth(PAID_ONCE)
+
+
+async def test_the_network_is_lost_while_the_banks_page_loads(payer: Payer, take_screenshot: TakeScreenshot) -> None:
+    """What was lost is loaded again by itself, and is the same challenge."""
+    await start(payer)
+    await bank(payer).locator("#code").fill("000000")
+    await payer.page.context.set_offline(True)
+    await bank(payer).locator(".primary").click()
+    await expect(payer.page.locator("#lost")).to_contain_text("The connection is lost")
+    await take_screenshot(payer.page, "challenge-lost")
+    await payer.page.locator("header").get_by_role("button", name="Русский").click()
+    await expect(payer.page.locator("#lost")).to_contain_text("That did not work")
+    await payer.page.context.set_offline(False)
+    await expect(payer.page.locator("#lost")).to_be_hidden()
+    await type_code(bank(payer), "000000")
+    await expect(bank(payer).get_by_role("alert")).to_contain_text("2 attempts left")
+    await payer.page.get_by_role("button", name="Load the bank’s page again").click()
+    await type_code(bank(payer))
+    await payer.sees("approved")
+    await payer.sees_truth(PAID_ONCE)
+    assert len([sent for sent in posts_to(payer, "/pay/") if urlsplit(sent.url).path.endswith("/device")]) == 1
+    payer.witness.forgive("ERR_INTERNET_DISCONNECTED|Failed to fetch", is_certain=True)
 
 
 async def test_another_language_while_the_banks_app_is_asked(payer: Payer) -> None:

@@ -357,8 +357,12 @@ async def test_a_forged_answer_achieves_nothing(database_url: str) -> None:
             ("/3ds/" + "A" * 22, {"cres": forged, "threeDSSessionData": form.fields["threeDSSessionData"]}),
             ("/3ds/", {"cres": forged}),
         ):
-            assert (await stage.caller.form(path, fields)).status == 200
-        assert (await stage.caller.call("POST", f"/3ds/{nonce}", b"\xff" * 70_000)).status == 200
+            led = await stage.caller.form(path, fields)
+            assert led.status == 303
+            assert (await stage.caller.get(led.headers["location"])).status == 200
+        assert (await stage.caller.call("POST", f"/3ds/{nonce}", b"\xff" * 70_000)).status == 303
+        for query in ("?back=x", "?back", "?look", "?back=1&back=2", "?%ff"):
+            assert stage.path not in (await stage.caller.get(f"/3ds/{nonce}{query}")).text
         assert (await stage.caller.get(f"/3ds/{nonce}")).status == 200
         assert (await stage.caller.call("PUT", f"/3ds/{nonce}")).status == 405
         assert await stage.state() == "challenge"

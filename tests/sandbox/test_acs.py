@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.gateway import Answer, Caller, running_gateway
-from tests.issuer import Issuer, read_form
+from tests.issuer import Form, follow, read_form
 from tests.sandbox.test_authenticator import request_with
 from tests.simulation.clock import MovableClock
 from tolem.domain.authentication import ChallengeWindow
@@ -30,7 +30,15 @@ class Bank(NamedTuple):
         return await self.book.begin(request_with(build_number(0, "1"), **changes), is_decoupled=False)
 
     async def post(self, path: str = "/challenge", **fields: str) -> Answer:
-        return await self.caller.form(path, fields, HOST)
+        return await follow(self.caller, await self.caller.form(path, fields, HOST), HOST)
+
+    async def arrive(self, entry: AcsEntry, **fields: str) -> Form:
+        """The form of the challenge's page."""
+        return read_form(await self.post(creq=creq_of(entry), **fields), "code")
+
+    async def answer(self, form: Form, **fields: str) -> Answer:
+        """What a browser is shown after it posted the form."""
+        return await self.post(form.action, **fields)
 
 
 @pytest.fixture
@@ -99,22 +107,75 @@ async def test_what_is_no_challenge_is_refused(bank: Bank) -> None:
     assert found == entry
 
 
-async def test_spaces_in_a_code_do_not_matter(bank: Bank) -> None:
-    entry = await bank.begin()
-    assert state(await bank.post(creq=creq_of(entry), code=" 123 456 ")) == "return"
+@pytest.mark.parametrize("code", (" 123 456 ", "１２３４５６", "123\u00a0456", "1 2\t3４5６"))
+async def test_how_a_code_is_typed_does_not_matter(bank: Bank, code: str) -> None:
+    form = await bank.arrive(await bank.begin())
+    assert state(await bank.answer(form, code=code)) == "return"
 
 
 async def test_it_gives_back_what_the_page_gave_it(bank: Bank) -> None:
     entry = await bank.begin()
-    asked = await bank.post(creq=creq_of(entry), threeDSSessionData="s3ss")
-    again = await Issuer(bank.caller).post(read_form(asked, "code")._replace(action="http://acs.localhost/challenge"))
-    assert read_form(again, "code").fields["threeDSSessionData"] == "s3ss"
-    done = await bank.post(**(read_form(again, "code").fields | {"code": "123456"}))
-    form = read_form(done, "cres")
-    assert form.action == entry.return_url
-    assert form.fields["threeDSSessionData"] == "s3ss"
+    form = await bank.arrive(entry, threeDSSessionData="s3ss")
+    again = read_form(await bank.answer(form, code="000000"), "code")
+    done = read_form(await bank.answer(again, code="123456"), "cres")
+    assert done.action == entry.return_url
+    assert done.fields["threeDSSessionData"] == "s3ss"
     without = read_form(await bank.post(creq=creq_of(entry)), "cres")
     assert set(without.fields) == {"cres"}
+
+
+async def test_every_post_is_answered_with_a_redirect(bank: Bank) -> None:
+    """And no address says what was typed."""
+    entry = await bank.begin()
+    path = "/challenge"
+    for fields in (
+        {"creq": creq_of(entry), "threeDSSessionData": "s3ss"},
+        {"code": "000000"},
+        {"code": "4321", "language": "kk"},
+        {"code": "123456"},
+    ):
+        answer = await bank.caller.form(path, fields, HOST)
+        assert answer.status == 303
+        path = answer.headers["location"]
+        assert not any(code in path for code in ("000000", "4321", "123456"))
+        assert (await bank.caller.call("GET", path, headers=HOST)).status == 200
+
+
+async def test_going_back_to_what_is_over_changes_nothing_and_leads_on(bank: Bank) -> None:
+    entry = await bank.begin()
+    form = await bank.arrive(entry, threeDSSessionData="s3ss")
+    early = await bank.caller.call("GET", form.action.replace("?", "/back?"), headers=HOST)
+    assert early.headers["location"] == form.action
+    assert state(await bank.answer(form, code="123456")) == "return"
+    ended = await bank.book.find(entry.key)
+    for _ in range(2):
+        page = await bank.caller.call("GET", form.action, headers=HOST)
+        assert (page.status, state(page)) == (200, "ended")
+        assert "data-send" not in page.text  # nobody who goes back is sent away again
+    for fields in ({"code": "000000"}, {"cancel": "yes"}):
+        back = read_form(await bank.answer(form, **fields), "cres")
+        assert back.fields["threeDSSessionData"] == "s3ss"
+    assert await bank.book.find(entry.key) == ended
+
+
+async def test_another_language_keeps_what_is_typed(bank: Bank) -> None:
+    entry = await bank.begin(language="en")
+    form = await bank.arrive(entry)
+    page = await bank.answer(form, code="12３", language="kk")
+    assert 'lang="kk"' in page.text
+    assert "Бұл сіз екеніңізді растаңыз" in page.text
+    assert read_form(page, "code").fields["code"] == "123"
+    assert (await bank.answer(form, code="1" * 99, language="xx")).text.count(
+        'role="alert"'
+    ) == 1  # no language: a code
+    assert read_form(await bank.answer(form, code="", language="ru"), "code").fields["code"] == ""
+    anew = await bank.post(creq=creq_of(entry))
+    assert 'lang="ru"' in anew.text  # a frame that is loaded again goes on in the language chosen at the bank
+    assert "Осталось 2 попытки" in anew.text
+    assert state(await bank.answer(form, code="123456")) == "return"
+    found = await bank.book.find(entry.key)
+    assert found is not None
+    assert (found.typed, found.language) == ("", "ru")
 
 
 @pytest.mark.parametrize("url", ("", "javascript:alert(1)", "ftp://x/", "http://a b/", "http://x/;script-src *", "//x"))

@@ -271,14 +271,14 @@ class Checkout:
             raise Refused(Refusal.NOT_FOUND, "there is no such saved card", "cardId")
         await self._cards.remove(card_id, opened.terminal.merchant_id, opened.history.order.customer)
 
-    async def came_back(self, page_id: str, nonce: str, patience_seconds: float) -> OpenedPage | None:
-        """The issuer has sent a page's browser back to a nonce: the payment is woken. None: the page's last attempt
-        has another nonce, or there is no such page any more."""
+    async def find_returned(self, page_id: str, nonce: str) -> OpenedPage | None:
+        """The page whose browser the issuer sent back to a nonce. None: the page's last attempt has another nonce, or
+        there is no such page any more."""
         opened = await self.view(page_id)
         payment = opened.history.last_payment() if opened else None
         if payment is None or not await self._authentications.is_nonce_of(payment.id, nonce):
             return None
-        return await self.look(page_id, patience_seconds)
+        return opened
 
     async def identify(self, page_id: str, browser: Browser, return_base: str, *, is_done: bool) -> None:
         """The issuer has looked at the payer's browser, or did not come to it in time: the attempt goes on."""

@@ -14,7 +14,7 @@ EXPIRED_CARD = mark("This card has expired. Use another card.")
 FUNDS = mark("There is not enough money on the card. Top it up or use another card.")
 NOT_CONFIRMED = mark("Your bank did not confirm that the card is yours. Try again or use another card.")
 NOT_FINISHED = mark(
-    "The confirmation at your bank was not finished. No money was taken. Try again or use another card."
+    "The confirmation at your bank was cancelled or not finished. No money was taken. Try again or use another card."
 )
 CONFIRMATION_UNAVAILABLE = mark(
     "The bank's confirmation service is not available, or the card number is wrong. "

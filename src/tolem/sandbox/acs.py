@@ -1,16 +1,20 @@
 """The sandbox's access control server: where payers confirm, as at their bank, on an origin of its own.
 
 Stands in front of the gateway and takes what is asked of its host. A browser comes with `creq` and goes back with
-`cres` to the address that the authenticator named; what counts was written into the book before. Its pages may be
-framed by anybody, as banks' are, work without a script, and speak the three languages.
+`cres` to the address that the authenticator named; what counts was written into the book before. Every POST is answered
+with a redirect to a page, whose address carries what the browser brought and never what the payer typed: Back and
+reload meet no posted form, and change nothing. The pages may be framed by anybody, as banks' are, work without a
+script, and speak the three languages.
 """
 
 import base64
 import binascii
+import unicodedata
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from uuid import UUID
 
 import msgspec
@@ -23,8 +27,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tolem.clock import Clock
 from tolem.i18n.formats import format_amount
-from tolem.i18n.translator import Translator, mark
-from tolem.sandbox.acs_book import CODE, AcsBook, AcsEntry
+from tolem.i18n.translator import LANGUAGE_NAMES, Translator, mark
+from tolem.sandbox.acs_book import CODE, CODE_LENGTH_MAX, AcsBook, AcsEntry
 from tolem.sandbox.authenticator import (
     ACS_HOST,
     CHALLENGE_PATH,
@@ -86,26 +90,51 @@ def _build_pages(book: AcsBook, clock: Clock, translator: Translator) -> Starlet
         back = encode_message(MethodData(threeDSServerTransID=data.threeDSServerTransID))
         return pages.send_back("", data.threeDSMethodNotificationURL, {"threeDSMethodData": back})
 
-    async def challenge(request: Request) -> Response:
-        """`creq` shows the challenge as it stands; a code or `cancel` answers it."""
+    async def arrive(request: Request) -> Response:
+        """A browser comes with `creq`: it is sent to the challenge as it stands."""
         form = await _form(request)
-        creq = _parse(form.get("creq", ""), CReq)
-        entry = await book.find(creq.threeDSServerTransID) if creq else None
-        if creq is None or entry is None or creq.acsTransID != entry.id or entry.is_decoupled:
-            return pages.refuse(entry.language if entry else "")
-        is_wrong = False
-        if CANCEL in form or "code" in form:
-            code = None if CANCEL in form else "".join(form["code"].split())
-            before = entry.tries
-            entry = await book.answer(entry.key, code, clock.now()) or entry
-            is_wrong = entry.tries > before
+        visit = _Visit(form.get("creq", ""), form.get("threeDSSessionData", ""))
+        entry = await visit.find(book)
+        return visit.lead_on(entry, clock.now()) if entry else pages.refuse("")
+
+    async def ask(request: Request) -> Response:
+        """The challenge; one that has ended says so, and does not lead away again whoever went back to it."""
+        visit = _Visit.of(request)
+        entry = await visit.find(book)
+        if entry is None:
+            return pages.refuse("")
+        if entry.find_result(clock.now()) is not None:
+            return pages.show_end(entry, visit.back)
+        return pages.ask(entry, visit.page)
+
+    async def answer(request: Request) -> Response:
+        """A code, `cancel`, or another language, which keeps the code that is being typed."""
+        visit, form = _Visit.of(request), await _form(request)
+        entry = await visit.find(book)
+        if entry is None:
+            return pages.refuse("")
+        code = "".join(unicodedata.normalize("NFKC", form.get("code", "")).split())
+        if (language := form.get("language")) in LANGUAGE_NAMES:
+            entry = await book.speak(entry.key, language, code[:CODE_LENGTH_MAX])
+        elif CANCEL in form:
+            entry = await book.answer(entry.key, None, clock.now())
+        elif "code" in form:
+            entry = await book.answer(entry.key, code, clock.now())
+        return visit.lead_on(entry, clock.now()) if entry else pages.refuse("")
+
+    async def send_back(request: Request) -> Response:
+        """What has ended goes back to the page that asked."""
+        visit = _Visit.of(request)
+        entry = await visit.find(book)
+        if entry is None:
+            return pages.refuse("")
         result = entry.find_result(clock.now())
         if result is None:
-            return pages.ask(entry, form, is_wrong=is_wrong)
+            return visit.lead_on(entry, clock.now())
         cres = CRes(threeDSServerTransID=entry.key, acsTransID=entry.id, transStatus=result.trans_status)
         fields = {"cres": encode_message(cres)}
-        if session := form.get("threeDSSessionData"):
-            fields["threeDSSessionData"] = session
+        if visit.session:
+            fields["threeDSSessionData"] = visit.session
         return pages.send_back(entry.language, entry.return_url, fields)
 
     async def serve_static(request: Request) -> Response:
@@ -118,11 +147,52 @@ def _build_pages(book: AcsBook, clock: Clock, translator: Translator) -> Starlet
     return Starlette(
         routes=[
             Route(DEVICE_PATH, look, methods=["POST"]),
-            Route(CHALLENGE_PATH, challenge, methods=["POST"]),
+            Route(CHALLENGE_PATH, arrive, methods=["POST"]),
+            Route(CHALLENGE_PATH + "/{creq}", ask, methods=["GET"]),
+            Route(CHALLENGE_PATH + "/{creq}", answer, methods=["POST"]),
+            Route(CHALLENGE_PATH + "/{creq}/back", send_back, methods=["GET"]),
             *(Route(path, serve_static) for path in STATIC),
         ],
         exception_handlers={404: refuse, 405: refuse},
     )
+
+
+class _Visit(NamedTuple):
+    """A browser at a challenge: what it brought, which its pages' addresses carry."""
+
+    creq: str
+    session: str
+    """threeDSSessionData: goes back as it came. It leads to the payment page, so it is never logged."""
+
+    @classmethod
+    def of(cls, request: Request) -> "_Visit":
+        return cls(request.path_params["creq"], request.query_params.get("session", ""))
+
+    async def find(self, book: AcsBook) -> AcsEntry | None:
+        """The challenge that the browser asks for. None: there is no such one, or nothing to show of it."""
+        creq = _parse(self.creq, CReq)
+        entry = await book.find(creq.threeDSServerTransID) if creq else None
+        is_it = creq is not None and entry is not None and creq.acsTransID == entry.id and not entry.is_decoupled
+        return entry if is_it else None
+
+    @property
+    def page(self) -> str:
+        """Address of the challenge."""
+        return self._address("")
+
+    @property
+    def back(self) -> str:
+        """Address of the page that goes back by itself."""
+        return self._address("/back")
+
+    def lead_on(self, entry: AcsEntry, now: datetime) -> Response:
+        """To the page for how the challenge stands."""
+        address = self.page if entry.find_result(now) is None else self.back
+        return Response(None, 303, {"location": address, "cache-control": "no-store", "referrer-policy": "no-referrer"})
+
+    def _address(self, action: str) -> str:
+        session = "?" + urlencode({"session": self.session}) if self.session else ""
+        return f"{CHALLENGE_PATH}/{quote(self.creq, safe='')}{action}{session}"
 
 
 class AcsPages:
@@ -146,11 +216,10 @@ class AcsPages:
             newstyle=True,
         )
 
-    def ask(self, entry: AcsEntry, form: Mapping[str, str], *, is_wrong: bool) -> Response:
-        """The challenge. `form`: what has to come back with the answer."""
+    def ask(self, entry: AcsEntry, page: str) -> Response:
+        """The challenge. `page`: its own address, to which its forms post."""
         text, ntext, language = self._translator.text, self._translator.ntext, entry.language
         left = ntext(language, "%(count)s attempt left", "%(count)s attempts left", entry.tries_left)
-        wrong = text(language, "The code is wrong. %(left)s.", left=left)
         return self._render(
             "challenge.html",
             entry.language,
@@ -159,10 +228,16 @@ class AcsPages:
             amount=format_amount(entry.amount, entry.currency) if entry.amount else "",
             card=f"•••• {entry.masked_pan[-4:]}",
             window=entry.window.value,
-            wrong=wrong if is_wrong else "",
+            wrong=text(language, "The code is wrong. %(left)s.", left=left) if entry.tries else "",
+            page=page,
             code=CODE,
-            kept={name: form[name] for name in ("creq", "threeDSSessionData") if name in form},
+            typed=entry.typed,
+            languages=LANGUAGE_NAMES,
         )
+
+    def show_end(self, entry: AcsEntry, back: str) -> Response:
+        """A challenge that was answered, or whose time is over; `back` leads on."""
+        return self._render("end.html", entry.language, entry.return_url, back=back)
 
     def send_back(self, language: str, url: str, fields: Mapping[str, str]) -> Response:
         """A form that posts itself, or is posted by a button where there is no script."""

@@ -27,6 +27,8 @@ from tolem.storage.store import Decision, Key, Store
 PG_SCHEMA = "acs"
 CODE = "123456"
 """What passes."""
+CODE_LENGTH_MAX = 20
+"""Characters of what is being typed that another language keeps."""
 TRIES_MAX = 3
 TIME_MAX = timedelta(minutes=5)
 """From the request to the end of a challenge that nobody finished (business time)."""
@@ -68,6 +70,8 @@ class AcsEntry(msgspec.Struct, frozen=True, kw_only=True):
     ending: Ending = Ending.OPEN
     tries: int = 0
     """Wrong codes so far."""
+    typed: str = ""
+    """What stood in the field when another language was chosen; gone with the next answer."""
     at: datetime
     """Business time of the request."""
 
@@ -114,11 +118,12 @@ challenges = sa.Table(
     Column("window", Choice(ChallengeWindow), nullable=False),
     Column("ending", Choice(Ending), nullable=False),
     Column("tries", Integer, nullable=False),
+    Column("typed", Text, nullable=False),
     Column("at", Instant, nullable=False),
     sa.CheckConstraint(f"tries BETWEEN 0 AND {TRIES_MAX}", name="challenges_tries"),
 )
 
-acs_schema = Schema(Mapped(challenges, AcsEntry, mutable=("ending", "tries")), name="acs")
+acs_schema = Schema(Mapped(challenges, AcsEntry, mutable=("language", "ending", "tries", "typed")), name="acs")
 
 
 class AcsBook:
@@ -168,6 +173,18 @@ class AcsBook:
             else:
                 is_last = known.tries_left == 1
                 changed = replace(known, tries=known.tries + 1, ending=Ending.FAILED if is_last else Ending.OPEN)
+            changed = replace(changed, typed="")
+            return Decision(changed, (changed,))
+
+        return await (await self._opened()).change((_key(key),), decide)
+
+    async def speak(self, key: UUID, language: str, typed: str) -> AcsEntry | None:
+        """The payer chooses another language in the middle of typing. None: no such challenge."""
+
+        def decide(known: AcsEntry | None) -> Decision[AcsEntry | None]:
+            if known is None:
+                return Decision(None)
+            changed = replace(known, language=language, typed=typed if known.ending is Ending.OPEN else "")
             return Decision(changed, (changed,))
 
         return await (await self._opened()).change((_key(key),), decide)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import NamedTuple
 
+from tolem.domain.authentication import ABANDONED
 from tolem.domain.card import BRAND_NAMES, BRAND_RULES, Brand, CardField, CardProblem
 from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_amount, format_time
@@ -83,6 +84,20 @@ def format_deadline(view: PageView, translator: Translator, language: str) -> st
     return translator.text(language, "%(time)s, Astana time", time=format_time(view.deadline_at, language))
 
 
+_NOT_CONFIRMED = {
+    False: mark("The payment was not confirmed"),
+    True: mark("The card was not confirmed"),
+}
+"""Instead, where it was the payer who did not finish at the bank; by whether it is a verification."""
+
+
+def _find_title(view: PageView, *, is_declined: bool) -> str:
+    """The msgid of what the page says first."""
+    if is_declined and view.reason_code == ABANDONED:
+        return _NOT_CONFIRMED[view.is_verification]
+    return _TITLES[is_declined, view.is_verification]
+
+
 class _Texts(NamedTuple):
     """Everything of one language that is rendered when the process starts."""
 
@@ -143,7 +158,7 @@ class CardForms:
     def _title(self, view: PageView, language: str, *, is_wrong: bool) -> Html:
         """The document's, which begins with what a payer who hears it has to know first."""
         is_declined = view.state is PageState.DECLINED and not is_wrong
-        words = [self._translator.text(language, _TITLES[is_declined, view.is_verification])]
+        words = [self._translator.text(language, _find_title(view, is_declined=is_declined))]
         if is_wrong:
             words[0] = f"{self._translator.text(language, 'Error:')} {words[0]}"
         if not view.is_verification:
@@ -178,7 +193,7 @@ class CardForms:
             left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
             values = {
                 "card": escape(show_card(view)),
-                "title": escape(translator.text(language, _TITLES[True, view.is_verification])),
+                "title": escape(translator.text(language, _find_title(view, is_declined=True))),
                 "reason": escape(
                     translator.text(language, find_reason_text(view.reason_code, is_verification=view.is_verification))
                 ),

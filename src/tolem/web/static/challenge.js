@@ -5,6 +5,9 @@
   const main = document.querySelector("main");
   const { path, step, returned, version } = main.dataset;
   const LOOK_MS_MAX = 10000; // the issuer's look at the browser takes no longer (EMV 3-D Secure)
+  const ANSWER_MS = 10000; // the gateway's, without a network that holds it up
+  const byId = (id) => document.getElementById(id);
+  let heard = () => {}; // is told whether the gateway answers
 
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   if (returned) back();
@@ -26,26 +29,37 @@
     else if (path) location.replace(path);
   }
 
-  // A browser lets the timers of a window sleep that nobody sees: whoever comes back to it is not kept waiting.
+  // A browser lets the timers of a window sleep that nobody sees: whoever comes back to it is not kept waiting, nor is
+  // whose network comes back.
   function watch(wait) {
-    const again = (seen) => {
+    const again = async (seen) => {
       if (seen && document.hidden) return;
       document.removeEventListener("visibilitychange", again);
+      removeEventListener("online", again);
       clearTimeout(timer);
-      ask(wait);
+      await ask();
+      watch(Math.min(wait * 1.3, 5000));
     };
     const timer = setTimeout(again, wait);
     document.addEventListener("visibilitychange", again);
+    addEventListener("online", again);
   }
 
-  async function ask(wait) {
+  // Moves on to what the gateway knows. False: the network is away.
+  async function ask() {
+    let isThere = false;
     try {
-      const answer = await fetch(path + "/state", { cache: "no-store" });
-      if ((answer.ok || answer.status === 404) && (await answer.json()).version !== version) return location.replace(path);
+      const answer = await fetch(path + "/state", { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
+      isThere = true;
+      if ((answer.ok || answer.status === 404) && (await answer.json()).version !== version) {
+        location.replace(path);
+        return true;
+      }
     } catch {
-      // The network is away: ask again.
+      // It is asked again.
     }
-    watch(Math.min(wait * 1.3, 5000));
+    heard(isThere);
+    return isThere;
   }
 
   function open(place, post) {
@@ -60,9 +74,9 @@
     return frame;
   }
 
-  function knocks(frame, act) {
+  function knocks(findFrame, act) {
     addEventListener("message", (event) => {
-      const isOurs = event.origin === location.origin && event.source === frame.contentWindow;
+      const isOurs = event.origin === location.origin && event.source === findFrame()?.contentWindow;
       if (isOurs && event.data === "tolem:" + step) act();
     });
   }
@@ -78,24 +92,102 @@
       go.elements.browser.value = describe();
       go.submit();
     };
-    knocks(frame, () => onwards("Y"));
+    knocks(() => frame, () => onwards("Y"));
     setTimeout(() => onwards("N"), LOOK_MS_MAX);
   }
 
   function challenge() {
-    const post = document.getElementById("ask");
-    const hint = post.querySelector("p");
-    const beside = hint.textContent;
-    document.querySelectorAll("[data-framed]").forEach((each) => (each.textContent = each.dataset.framed));
-    post.querySelector("button").className = "quiet";
-    const frame = open(document.getElementById("frame"), post);
-    knocks(frame, () => location.replace(path));
-    post.addEventListener("submit", () => {
-      if (!post.target) return; // the bank takes this window
-      frame.remove();
-      hint.textContent = beside;
-      hint.className = "lead";
+    let frame;
+    let isLoaded = false;
+    let isLost = false; // what the frame shows is the browser's own error
+
+    function say(words) {
+      byId("lost").textContent = byId("lost").dataset[words] || "";
+      byId("lost").hidden = !words;
+    }
+
+    // The same request as before: the bank shows the challenge as it stands.
+    function load() {
+      frame?.remove();
+      isLoaded = isLost = false;
+      say("");
+      const loading = (frame = open(byId("frame"), byId("ask")));
+      // Nobody may look into the bank's frame, but whether there is a network when it was loaded can be found out.
+      loading.addEventListener("load", async () => {
+        const isThere = await ask();
+        if (loading === frame) isThere ? (isLoaded = true) : lose();
+      });
+    }
+
+    function lose() {
+      isLost = true;
+      say("lost");
+    }
+
+    heard = (isThere) => {
+      if (!frame) return; // the bank is in a window of its own
+      if (isThere) isLost ? load() : say("");
+      else if (!isLoaded) lose();
+    };
+
+    // The words beside a frame, at the start and in another language.
+    function dress() {
+      const post = byId("ask");
+      const hint = post.querySelector("p");
+      const beside = hint.textContent;
+      const leave = () => {
+        hint.textContent = beside;
+        hint.className = "lead";
+      };
+      document.querySelectorAll("[data-framed]").forEach((each) => (each.textContent = each.dataset.framed));
+      post.querySelector("button").className = "quiet";
+      byId("again").hidden = false;
+      byId("again").addEventListener("click", load);
+      if (!frame) leave();
+      post.addEventListener("submit", () => {
+        if (!post.target) return; // the bank takes this window
+        frame?.remove();
+        frame = null;
+        say("");
+        leave();
+      });
+    }
+
+    // The page's words change around the frame, which can't be moved without loading it anew: what is typed there stays.
+    async function speak(button) {
+      try {
+        const body = new URLSearchParams([[button.name, button.value]]);
+        const answer = await fetch(button.formAction, { method: "POST", body, signal: AbortSignal.timeout(ANSWER_MS) });
+        const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+        let twin = next.getElementById("frame");
+        if (!twin || next.querySelector("main").dataset.version !== version) return location.replace(path);
+        for (let kept = byId("frame"); kept !== document.body; kept = kept.parentNode, twin = twin.parentNode) {
+          for (const other of [...kept.parentNode.childNodes]) if (other !== kept) other.remove();
+          const others = [...twin.parentNode.childNodes];
+          kept.before(...others.slice(0, others.indexOf(twin)));
+          kept.after(...others.slice(others.indexOf(twin) + 1));
+          for (const { name, value } of twin.attributes) kept.setAttribute(name, value);
+        }
+        document.documentElement.lang = next.documentElement.lang;
+        document.title = next.title;
+        if (frame) frame.title = byId("frame").dataset.title;
+        dress();
+        if (isLost) say("lost");
+        document.querySelector("[aria-current]").focus();
+      } catch {
+        say("offline");
+      }
+    }
+
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("[name=language]");
+      if (!button) return;
+      event.preventDefault();
+      speak(button);
     });
+    load();
+    dress();
+    knocks(() => frame, () => location.replace(path));
   }
 
   // As in page.js.
