@@ -64,6 +64,7 @@ from tolem.storage.store import Decision, Store
 from tolem.storage.timekeeping import Timekeeper
 from tolem.storage.vault import Vault
 from tolem.telemetry import (
+    Outages,
     log,
     messages_undelivered,
     operations_by_age,
@@ -158,7 +159,8 @@ async def open_gateway(
     if timekeeper is not None:
         await timekeeper.open()
     freed = await claims.free_all_leases(store)
-    controls = Controls(store, clock) if config.is_sandbox else None
+    outages = Outages()
+    controls = Controls(store, clock, outages) if config.is_sandbox else None
     if controls is not None:
         await controls.open()
         clock = controls.clock
@@ -177,7 +179,7 @@ async def open_gateway(
     async def find_terms(terminal_id: UUID) -> Terms:
         return terms_of(await directory.get_terminal(terminal_id))
 
-    notifier = Notifier(store, clock, ids, carrier, instance, find_terms, on_try=_count_try)
+    notifier = Notifier(store, clock, ids, carrier, instance, find_terms, on_try=_count_try, outages=outages)
     limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds, config.recovery_tries)
     acquiring = Acquiring(store, clock, ids, acquirer, notifier, limits)
     access = Access(store, directory, clock)
@@ -251,7 +253,7 @@ async def open_gateway(
             config.public_url,
         ),
     )
-    worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, cards, notifier)
+    worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, cards, notifier, outages)
     worker.start()
     app = controls.watch(edge) if controls else edge
     if config.is_sandbox:
