@@ -359,6 +359,12 @@ def prepare_sandbox_database(config: Config) -> Stamp:
     return stamp
 
 
+async def publish(config: Config, store: Store) -> None:
+    """A sandbox's database has the published client and terminal from its first day, whether it was served or not."""
+    sealer = load_sealer(config.server_key, config.database, is_sandbox=True)
+    await store_fixtures(store, SystemClock(), sealer)
+
+
 async def store_fixtures(store: Store, clock: Clock, sealer: Sealer) -> None:
     """The published client, terminal and webhook secret, unless they are there: what was changed of them stays."""
     sealed = sealer.seal(parse_webhook_secret(WEBHOOK_SECRET), owner_of(TERMINAL_ID))

@@ -56,7 +56,10 @@ def make_file(path: Path) -> None:
     """An empty database that only its user can read, if there is none: SQLite gives what it makes beside a database
     (-wal, -shm, -journal) the permissions of that. Raises sqlite3.OperationalError."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
+        # One that is there is not even opened: closing it would give away the locks that this process has on it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
+    except FileExistsError:
+        return
     except OSError as error:
         raise sqlite3.OperationalError(f"{path}: {error.strerror}") from error
 
