@@ -150,6 +150,24 @@ async def test_a_body_that_never_ends_is_waited_for_in_bounds(sqlite_url: str, m
         assert await caller.payment_count() == 0
 
 
+@pytest.mark.parametrize(
+    ("host", "path", "content_type"),
+    (
+        ("gateway.test", "/sandbox/faults", "application/json"),
+        ("acs.localhost", "/challenge", "application/x-www-form-urlencoded"),
+    ),
+)
+async def test_hanging_up_in_the_middle_of_a_body_is_no_fault(
+    sqlite_url: str, host: str, path: str, content_type: str
+) -> None:
+    async with watched(sqlite_url) as caller:
+        caller.stalls = True
+        caller.gone.set()
+        with capture_logs() as logs:
+            await caller.call("POST", path, b"{", {"host": host, "content-type": content_type})
+        assert [entry for entry in logs if entry["log_level"] != "info"] == []
+
+
 async def test_wrong_secrets_are_limited_by_address_and_never_lock_the_shop_out(sqlite_url: str) -> None:
     async with watched(sqlite_url) as caller:
         answers = [await caller.request_token(INVOICE, client_secret="wrong" * 8) for _ in range(12)]
