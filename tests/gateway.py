@@ -27,6 +27,7 @@ APPROVED_CARD = "4405639704015096"
 LOCKED_CARD = "4003032704547597"
 ORIGIN = "http://gateway.test"
 
+PRODUCT_STEP_SECONDS = worker.STEP_SECONDS
 worker.STEP_SECONDS = 0.1  # tests need not wait for the loops as long as payers may
 share_pages(setattr)
 
