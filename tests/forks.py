@@ -31,7 +31,7 @@ class TolemProcess:
     """`tolem …` as a process of its own, with what subprocess.Popen tells of one."""
 
     def __init__(self, *arguments: str, cwd: Path, env: dict[str, str], log: Path) -> None:
-        """Starts it. `env` is all of its environment; it appends to `log` what it writes."""
+        """Starts it. `env` is all of its environment; its standard error is appended to `log`."""
         log.touch()
         self._process = fork_context().Process(target=_run, args=(arguments, cwd, env, log), daemon=True)
         self._process.start()
@@ -70,10 +70,8 @@ def _run(arguments: tuple[str, ...], cwd: Path, env: dict[str, str], log: Path) 
     from tolem import worker
     from tolem.cli import main
 
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    os.close(output)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
