@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.gateway import APPROVED_CARD, ORIGIN, Answer, Caller, running_gateway
-from tests.issuer import Issuer, read_form
+from tests.issuer import Issuer, follow, read_form
 
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
@@ -113,7 +113,8 @@ async def test_a_bank_that_took_a_window_beside_the_frame_leads_back_to_the_fram
         assert '" target="_blank" rel="noopener">\n<input type="hidden" name="creq"' in asks.text
         passed = read_form(await issuer.answer(await issuer.arrive(asks)), "cres")
         for headers, is_beside in ((WINDOW, True), (FRAME, False)):
-            returned = await caller.form(urlsplit(passed.action).path, passed.fields, headers)
+            led = await caller.form(urlsplit(passed.action).path, passed.fields, headers)
+            returned = await follow(caller, led, headers)
             assert ("Вернитесь в окно магазина" in returned.text) == is_beside
             assert f'data-path="{"" if is_beside else match[1]}"' in returned.text  # what the script goes on to
             assert f'href="{match[1]}"' in returned.text
