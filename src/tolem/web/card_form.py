@@ -140,6 +140,19 @@ class CardForms:
             return texts.again[view.is_verification].fill_page(values)
         return texts.first[view.is_verification, bool(view.cards), view.offers_saving].fill_page(values)
 
+    def decline(self, view: PageView, language: str) -> Html:
+        """Why the last card was declined, and how many attempts are left."""
+        text = self._translator.text
+        left = self._translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
+        reason = find_reason_text(view.reason_code, is_verification=view.is_verification)
+        values = {
+            "card": escape(show_card(view)),
+            "title": escape(text(language, _TITLES[True, view.is_verification])),
+            "reason": escape(text(language, reason)),
+            "left": escape(left),
+        }
+        return self._texts[language].declined.fill(values)
+
     def _title(self, view: PageView, language: str, *, is_wrong: bool) -> Html:
         """The document's, which begins with what a payer who hears it has to know first."""
         is_declined = view.state is PageState.DECLINED and not is_wrong
@@ -175,16 +188,7 @@ class CardForms:
             )
             blocks.append(texts.summary.fill({"items": items}))
         elif view.state is PageState.DECLINED and not picked.asked:
-            left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
-            values = {
-                "card": escape(show_card(view)),
-                "title": escape(translator.text(language, _TITLES[True, view.is_verification])),
-                "reason": escape(
-                    translator.text(language, find_reason_text(view.reason_code, is_verification=view.is_verification))
-                ),
-                "left": escape(left),
-            }
-            blocks.append(texts.declined.fill(values))
+            blocks.append(self.decline(view, language))
         return blocks
 
     def _hurry(self, view: PageView, language: str) -> Html:

@@ -7,6 +7,7 @@ whatever was typed; nothing is inline, so that the policy of headers.py holds; e
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem
@@ -51,6 +52,7 @@ _FAULT_TEXT = mark(
 )
 _SHOP_IS_TOLD = mark("We are letting the shop know. You can return to it now.")
 _RETURN_NOW = mark("You can return to the shop now.")
+_PAUSED_UNTIL = mark("Cards are taken again from %(time)s.")
 LONG_AMOUNT = 18
 """Characters that fit into a line in the usual size: 9 999 999 999,99 ₸."""
 NOTHING_PICKED = Picked()
@@ -64,6 +66,7 @@ class _Texts(NamedTuple):
 
     checking: Mapping[bool, Shell]
     """By whether the bank takes long."""
+    maintenance: Shell
     results: Mapping[tuple[PageState, bool, bool], Shell]
     """By state, whether it is a verification, and whether the payer only left."""
     message: Shell
@@ -112,6 +115,8 @@ class Pages:
                 return self.form(view)
             case PageState.CHECKING:
                 return self.checking(view)
+            case PageState.MAINTENANCE:
+                return self.maintenance(view)
             case PageState.APPROVED | PageState.PAID | PageState.FAILED | PageState.EXPIRED:
                 return self._result(view, view.state)
             case PageState.CHALLENGE | PageState.INVALID:
@@ -140,6 +145,23 @@ class Pages:
         values["rows"] = self._rows(view, language)
         values["link"] = self._quiet_link(view, language)
         return texts.checking[view.is_slow].fill_page(values)
+
+    def maintenance(self, view: PageView) -> bytes:
+        """Payments wait; the page asks `<page_path>/state` and opens anew when they go on. It also says of the last
+        attempt that it was declined, since nobody may have been told yet."""
+        language = self._translator.choose(view.language)
+        texts, values = self._texts[language], self.order_values(view, language)
+        until = NOTHING
+        if view.pause and view.pause.until:
+            until = escape(
+                self._translator.text(language, _PAUSED_UNTIL, time=self._instant(view.pause.until, language))
+            )
+        values["until"] = until
+        values["declined"] = self._forms.decline(view, language) if view.masked_pan else NOTHING
+        values["rows"] = self._rows(view, language, with_amount=not view.is_verification)
+        url = link_address(view.return_url)
+        values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
+        return texts.maintenance.fill_page(values)
 
     def approved(self, view: PageView) -> bytes:
         """Receipt of a payment made on this page."""
@@ -320,7 +342,7 @@ class Pages:
             (text(language, "Card"), show_card(view)),
         ]
         if view.at:
-            rows.append((text(language, "Time"), format_instant(view.at, language)))
+            rows.append((text(language, "Time"), self._instant(view.at, language)))
         rows.append((text(language, "Approval code"), view.approval_code))
         rows.append((text(language, "Reference"), view.rrn))
         if with_amount:
@@ -328,10 +350,15 @@ class Pages:
         row = self._texts[language].row
         return join(row.fill({"label": escape(label), "value": escape(value)}) for label, value in rows if value)
 
+    def _instant(self, at: datetime, language: str) -> str:
+        """`24 November 2026, 14:05, Astana time`."""
+        return self._translator.text(language, "%(time)s, Astana time", time=format_instant(at, language))
+
 
 def _render_texts(press: Press, language: str) -> _Texts:
     return _Texts(
         checking={slow: press.shell("checking.html", language, slow=slow) for slow in (False, True)},
+        maintenance=press.shell("maintenance.html", language),
         results={
             (state, verification, cancelled): press.shell(
                 "result.html", language, state=state.value, verification=verification, cancelled=cancelled

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import msgspec
 
+from tolem.domain.maintenance import Pause
 from tolem.flows.rounds import PageState
 
 
@@ -61,6 +62,8 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     is_verification: bool = False
     is_slow: bool = False
     """True: the bank takes longer over the payment than people expect."""
+    pause: Pause | None = None
+    """Maintenance, for which no card may be typed now."""
     frame_origin: str = ""
     """Origin of the shop's page that shows this one in a frame and is told how it ended; empty: none does."""
     page_path: str

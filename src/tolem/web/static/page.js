@@ -22,7 +22,7 @@
 
   function start() {
     const { state, version } = main().dataset;
-    if (state === "checking" || version === "busy") watch(1000);
+    if (["checking", "maintenance"].includes(state) || version === "busy") watch(1000);
     if ("away" in main().dataset) location.replace(byId("return").href);
     document.querySelectorAll(".fill, .tools").forEach((each) => (each.hidden = false));
     if (!navigator.clipboard) document.querySelectorAll("[data-do=copy]").forEach((each) => each.remove());
@@ -43,16 +43,22 @@
     }
   }
 
+  // In maintenance a form stays: what is typed is not lost, and whoever sends it is told. An attempt moves it on.
+  function hasMoved(now) {
+    const { version } = main().dataset;
+    return now && now.version !== version && now.version !== version.replace(/^(form|declined)/, "maintenance");
+  }
+
   async function look() {
     const now = await ask();
-    if (now && !isSent && now.version !== main().dataset.version) reopen();
+    if (!isSent && hasMoved(now)) reopen();
     return now;
   }
 
   async function watch(wait) {
     await pause(wait);
     await look();
-    watch(Math.min(wait * 1.3, main().dataset.version.endsWith("slow") ? 15000 : 5000));
+    watch(Math.min(wait * 1.3, /slow|maint/.test(main().dataset.version) ? 15000 : 5000));
   }
 
   function request(address, options, ms = ANSWER_MS) {
@@ -137,7 +143,7 @@
     for (let wait = 1000; !since || Date.now() - since < SURE_MS; wait = Math.min(wait * 1.3, 5000)) {
       await pause(wait);
       const now = await ask();
-      if (now && now.version !== shown.dataset.version) return reopen();
+      if (hasMoved(now)) return reopen();
       since = now ? since || Date.now() : 0;
     }
     shown.replaceChildren(...parts);
