@@ -138,7 +138,7 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
     yield "approved-branded", pages.approved(replace(tried, approval_code="421907", **BRANDED))
     yield "verified", pages.approved(replace(tried, amount=0, is_verification=True, approval_code="421907"))
-    yield "approved-long", pages.approved(replace(tried, amount=AMOUNT_MAX, is_shop_told=False))
+    yield "approved-long", pages.approved(replace(tried, amount=AMOUNT_MAX, is_message_on_its_way=False))
     yield "paid", pages.paid(replace(tried, approval_code="421907"))
     yield "failed", pages.failed(replace(tried, reason_code=466))
     yield "cancelled", pages.failed(replace(view, reason_code=476, at=NOON))

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from tests.gateway import LOCKED_CARD, Answer, Caller, eventually, running_gateway
 from tests.issuer import CHALLENGED_CARD, CODE, Issuer
-
 from tolem.clock import SystemClock
 from tolem.domain.maintenance import Maintenance, Pause
 from tolem.flows.maintenance import MaintenanceSwitch

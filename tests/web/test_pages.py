@@ -317,7 +317,7 @@ def test_no_link_where_there_is_no_address_to_return_to(url: str) -> None:
 
 def test_nobody_is_said_to_be_told_where_nobody_is() -> None:
     assert "We are letting the shop know." in Document(SANDBOX.approved(TRIED)).text
-    untold = Document(SANDBOX.approved(replace(TRIED, is_shop_told=False))).text
+    untold = Document(SANDBOX.approved(replace(TRIED, is_message_on_its_way=False))).text
     assert "letting" not in untold
     assert "You can return to the shop now." in untold
     verified = replace(TRIED, amount=0, is_verification=True)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tolem.domain.card import BRAND_NAMES, BRAND_RULES, Brand, CardField, CardProblem
 from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_amount, format_time
-from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason_text
+from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason
 from tolem.i18n.translator import Translator, mark
 from tolem.web.card_choice import CardChoices, Picked
 from tolem.web.shells import NOTHING, Html, PageBytes, Press, Shell, escape, join
@@ -83,6 +83,12 @@ def format_deadline(view: PageView, translator: Translator, language: str) -> st
     return translator.text(language, "%(time)s, Astana time", time=format_time(view.deadline_at, language))
 
 
+def tell_reason(view: PageView, translator: Translator, language: str, *, is_last: bool) -> str:
+    """Why the last attempt was declined, and what to do next."""
+    reason = find_reason(view.reason_code, is_verification=view.is_verification)
+    return " ".join(translator.text(language, text) for text in reason.texts(is_last=is_last))
+
+
 class _Texts(NamedTuple):
     """Everything of one language that is rendered when the process starts."""
 
@@ -144,11 +150,10 @@ class CardForms:
         """Why the last card was declined, and how many attempts are left."""
         text = self._translator.text
         left = self._translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
-        reason = find_reason_text(view.reason_code, is_verification=view.is_verification)
         values = {
             "card": escape(show_card(view)),
             "title": escape(text(language, _TITLES[True, view.is_verification])),
-            "reason": escape(text(language, reason)),
+            "reason": escape(tell_reason(view, self._translator, language, is_last=False)),
             "left": escape(left),
         }
         return self._texts[language].declined.fill(values)

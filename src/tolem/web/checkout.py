@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from tolem.domain.card import CardField, InvalidCard
 from tolem.domain.errors import Limited, Overloaded, Refusal, Refused
 from tolem.domain.maintenance import Pause
+from tolem.domain.message import MessageKind
 from tolem.domain.payment import Payment
 from tolem.flows import rounds
 from tolem.flows.authorization import PATIENCE_SECONDS
@@ -36,7 +37,7 @@ from tolem.web.headers import SELF, security_headers
 from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
 from tolem.web.kept_form import keep_form, open_form, seal_form
 from tolem.web.pages import RESULT_STATES, Pages
-from tolem.web.view import PageStatus, PageView
+from tolem.web.view import PageStatus, PageView, is_visible
 from tolem.wire.pay_object import FLAGS, SHORT_FORM, PayObject, PayObjectError, parse_address, parse_posted
 
 PAYFORM_BODY_MAX = 64 * 1024
@@ -339,7 +340,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         amount=order.amount,
         currency=order.currency,
         invoice_id=order.invoice_id,
-        description=order.description,
+        description=order.description if is_visible(order.description) else "",
         state=opened.state,
         attempts_left=rounds.attempts_left(opened.history, terminal),
         masked_pan=payment.masked_pan if payment else "",
@@ -352,7 +353,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         return_url=return_url or frame_origin,
         frame_origin=frame_origin,
         auto_return=(order.auto_return or order.has_left) and not opened.page.has_led_back,
-        is_shop_told=bool(order.post_link),
+        is_message_on_its_way=any(m.kind is MessageKind.SUCCESS for m in opened.history.messages.values()),
         is_verification=order.is_verification,
         is_slow=rounds.is_slow(opened.history, opened.now),
         pause=opened.pause,

@@ -14,12 +14,12 @@ from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_amount, format_instant
-from tolem.i18n.reasons import CANCELLED_CODE, find_reason_text
+from tolem.i18n.reasons import CANCELLED_CODE
 from tolem.i18n.translator import LANGUAGE_NAMES, Translator, mark
 from tolem.web.appearance import colours_integrity, colours_path, logo_path
 from tolem.web.assets import template_names
 from tolem.web.card_choice import Picked
-from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
+from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card, tell_reason
 from tolem.web.sandbox_cards import PRINTED_DATES, SANDBOX_CARDS
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape, join
 from tolem.web.view import PageView
@@ -264,11 +264,9 @@ class Pages:
         values["rows"] = self._rows(view, language, with_amount=not is_success and not view.is_verification)
         reason = ""
         if state is PageState.FAILED:
-            reason = self._translator.text(
-                language, find_reason_text(view.reason_code, is_verification=view.is_verification)
-            )
+            reason = tell_reason(view, self._translator, language, is_last=True)
         elif state is PageState.APPROVED and not view.is_verification:
-            reason = self._translator.text(language, _SHOP_IS_TOLD if view.is_shop_told else _RETURN_NOW)
+            reason = self._translator.text(language, _SHOP_IS_TOLD if view.is_message_on_its_way else _RETURN_NOW)
         values["reason"] = escape(reason)
         url = link_address(view.return_url)
         values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link

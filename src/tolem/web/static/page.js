@@ -21,7 +21,8 @@
   document.addEventListener("visibilitychange", () => !document.hidden && card() && !isSent && look());
 
   function start() {
-    const { state, version } = main().dataset;
+    const { state, version, page } = main().dataset;
+    if (location.search && page) history.replaceState(null, "", page); // what it brought along is told by now
     if (["checking", "maintenance"].includes(state) || version === "busy") watch(1000);
     if ("away" in main().dataset) location.replace(byId("return").href);
     document.querySelectorAll(".fill, .tools").forEach((each) => (each.hidden = false));
@@ -229,8 +230,14 @@
     const rows = [...document.querySelectorAll(".receipt div")].map((row) => [...row.children].map((c) => c.textContent));
     const head = document.querySelectorAll(".ribbon, h1, main .amount");
     const lines = [...[...head].map((each) => each.textContent), ...rows.map((row) => row.join(": "))];
-    await navigator.clipboard.writeText(lines.join("\n"));
-    button.textContent = button.dataset.done;
+    try {
+      await navigator.clipboard.writeText(lines.join("\n"));
+      button.textContent = button.dataset.done;
+    } catch {
+      // The browser does not let this page write there: in the shop's frame, or because the payer said so.
+      getSelection().setBaseAndExtent(document.querySelector("h1"), 0, document.querySelector(".receipt"), rows.length);
+      button.textContent = button.dataset.selected;
+    }
   }
 
   // ---- The deadline
@@ -324,9 +331,9 @@
     "cc-csc"(text) {
       const code = text.trim();
       if (!code) return "cvc_missing";
-      if (!/^\d{3,4}$/.test(code)) return "cvc_format";
       const length = codeLength();
-      return length && code.length !== length ? "cvc_length_" + length : "";
+      if (/^\d+$/.test(code) && (length ? code.length === length : /^.{3,4}$/.test(code))) return "";
+      return length ? "cvc_length_" + length : "cvc_format";
     },
     "cc-name"(text) {
       const name = text.trim().replace(/\s+/g, " ");
