@@ -101,6 +101,7 @@ def build_pages(pages: Pages, language: str) -> dict[str, tuple[PageState, bytes
         "verified": (PageState.APPROVED, pages.approved(verification)),
         "paid": (PageState.PAID, pages.paid(tried)),
         "failed": (PageState.FAILED, pages.failed(tried)),
+        "maintenance": (PageState.MAINTENANCE, pages.maintenance(replace(view, state=PageState.MAINTENANCE))),
         "cancelled": (PageState.FAILED, pages.failed(replace(tried, reason_code=476))),
         "expired": (PageState.EXPIRED, pages.expired(tried)),
         "invalid": (PageState.INVALID, pages.invalid(language, Refusal.DIFFERS, "amount: 1 is not 2")),

@@ -235,7 +235,8 @@
       button.textContent = button.dataset.done;
     } catch {
       // The browser does not let this page write there: in the shop's frame, or because the payer said so.
-      getSelection().setBaseAndExtent(document.querySelector("h1"), 0, document.querySelector(".receipt"), rows.length);
+      const receipt = document.querySelector(".receipt");
+      getSelection().setBaseAndExtent(document.querySelector("h1"), 0, receipt, receipt.childNodes.length);
       button.textContent = button.dataset.selected;
     }
   }
