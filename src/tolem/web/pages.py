@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
@@ -158,7 +160,8 @@ class Pages:
             )
         values["until"] = until
         values["declined"] = self._forms.decline(view, language) if view.masked_pan else NOTHING
-        values["rows"] = self._rows(view, language, with_amount=not view.is_verification)
+        untried = replace(view, masked_pan="", at=None, rrn="", approval_code="")
+        values["rows"] = self._rows(untried, language, with_amount=not view.is_verification)
         url = link_address(view.return_url)
         values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
         return texts.maintenance.fill_page(values)
