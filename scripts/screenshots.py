@@ -99,6 +99,8 @@ CHALLENGE = AcsEntry(
     window=ChallengeWindow.FULL,
     at=NOON,
 )
+FRAMER = "http://127.0.0.1"
+"""Whose frame shows a page."""
 PROBLEMS = {
     CardField.NUMBER: CardProblem.NUMBER_CHECK,
     CardField.EXPIRY: CardProblem.EXPIRY_PAST,
@@ -112,8 +114,8 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     view, tried = replace(VIEW, language=language), replace(TRIED, language=language)
     typed = {CardField.EXPIRY: "01/20", CardField.NAME: "АЙГЕРІМ"}
     declined = replace(tried, state=PageState.DECLINED, reason_code=484, attempts_left=2)
-    checked = replace(tried, state=PageState.CHECKING, at=None)
-    challenged = replace(checked, state=PageState.CHALLENGE)
+    challenged = replace(tried, state=PageState.CHALLENGE, at=None)
+    looked_at = replace(challenged, state=PageState.DEVICE)
     yield "form", pages.form(view)
     yield "form-errors", pages.form(view, PROBLEMS, typed)
     yield "form-busy", pages.form(view, notice=BUSY)
@@ -132,7 +134,9 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "checking", pages.checking(replace(tried, state=PageState.CHECKING, at=None))
     yield "checking-slow", pages.checking(replace(tried, state=PageState.CHECKING, at=None, is_slow=True))
     yield "challenge", challenges.page(challenged, PENDING, "session")
-    yield "challenge-device", challenges.page(checked, replace(PENDING, step=AuthenticationStep.DEVICE), "")
+    yield "challenge-framed", challenges.page(replace(challenged, frame_origin=FRAMER), PENDING, "session")
+    yield "challenge-beside", challenges.returned(language, "/pay/sample", AuthenticationStep.CHALLENGE, is_beside=True)
+    yield "challenge-device", challenges.page(looked_at, replace(PENDING, step=AuthenticationStep.DEVICE), "")
     yield "challenge-app", challenges.page(challenged, replace(PENDING, step=AuthenticationStep.DECOUPLED, url=""), "")
     yield "challenge-elsewhere", challenges.page(challenged, None, "")
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
@@ -153,14 +157,16 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "maintenance-declined", pages.maintenance(replace(declined, state=PageState.MAINTENANCE, pause=ends))
     yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
     yield OPENING, b""
-    yield WIDGET, pages.form(replace(view, frame_origin="http://127.0.0.1"))
+    yield WIDGET, pages.form(replace(view, frame_origin=FRAMER))
     yield "home", sandbox_home(load_translator())("") if language == "en" else production_home(pages)(language)
 
 
 # A shop's page, which has the sample in its frame; an empty one stays on its way.
 OPENING, WIDGET = "opening", "widget"
 FRAMED = tuple(
-    f"{name}-{language}" for name in ("challenge", "challenge-device", WIDGET) for language in LANGUAGE_NAMES
+    f"{name}-{language}"
+    for name in ("challenge", "challenge-framed", "challenge-device", WIDGET)
+    for language in LANGUAGE_NAMES
 )
 """What stands in their frames arrives on its own."""
 HTML = [(b"content-type", b"text/html; charset=utf-8")]

@@ -44,6 +44,7 @@ OPERATION_WORDS = {
 PAGE_WORDS = {
     PageState.FORM: "the card form",
     PageState.CHECKING: "a payment is open and its outcome is awaited",
+    PageState.DEVICE: "the issuer looks at the payer's browser before it is asked; nothing is charged yet",
     PageState.CHALLENGE: "the payer is with the issuer's challenge",
     PageState.APPROVED: "paid on this page",
     PageState.DECLINED: "the last attempt was declined; another card may be tried",

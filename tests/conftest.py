@@ -44,11 +44,10 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def sandbox_template(postgres_server: PostgresServer) -> str:
     """The name of a sandbox's new database."""
-    from tests.gateway import build_config
-    from tolem.bootstrap import prepare_sandbox_database
+    from tests.gateway import make_tables
 
     name = postgres_server.create_database()
-    prepare_sandbox_database(build_config(postgres_server.url(name)))
+    make_tables(postgres_server.url(name))
     return name
 
 

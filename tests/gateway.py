@@ -19,12 +19,15 @@ from tolem.bootstrap import Gateway, open_gateway, prepare_sandbox_database
 from tolem.clock import Clock
 from tolem.config import Config
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID
+from tolem.sandbox.ledger import PG_SCHEMA, ledger_schema
+from tolem.storage.migrate import create_tables
 from tolem.storage.open import is_sqlite, sqlite_path
 
 APPROVED_CARD = "4405639704015096"
 LOCKED_CARD = "4003032704547597"
 ORIGIN = "http://gateway.test"
 
+PRODUCT_STEP_SECONDS = worker.STEP_SECONDS
 worker.STEP_SECONDS = 0.1  # tests need not wait for the loops as long as payers may
 share_pages(setattr)
 
@@ -244,11 +247,18 @@ def build_config(database_url: str, **changes: Any) -> Config:
     return Config(**values)
 
 
+def make_tables(database_url: str) -> None:
+    """Makes a sandbox's database: tolem's tables and the simulator's ledger."""
+    config = build_config(database_url)
+    prepare_sandbox_database(config)
+    create_tables(config.ledger_url, ledger_schema, pg_schema=PG_SCHEMA)
+
+
 @cache
 def _template() -> dict[str, bytes]:
     """The files of a sandbox's new database, by the ends of their names: nobody waits for the same migration again."""
     with TemporaryDirectory() as folder:
-        prepare_sandbox_database(build_config(f"sqlite:///{folder}/tolem.db"))
+        make_tables(f"sqlite:///{folder}/tolem.db")
         return {path.name.removeprefix("tolem"): path.read_bytes() for path in Path(folder).iterdir()}
 
 

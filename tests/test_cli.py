@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.forks import TolemProcess
 from tests.pictures import build_png
 from tolem.cli import main
 from tolem.cli_commands import COMMANDS, SUMMARY_LENGTH_MAX, TERMINAL_COMMANDS, Later
@@ -77,28 +77,43 @@ def is_ready(port: int) -> bool:
 
 
 @contextmanager
-def serving(cwd: Path, *arguments: str, command: str = "serve", **extra: str) -> Iterator[tuple[Any, int]]:
-    """A server process that is ready; it is ended by its id."""
+def serving(cwd: Path, *arguments: str, **extra: str) -> Iterator[tuple[TolemProcess, int]]:
+    """`tolem serve`, ready; it is ended by its id."""
+    port = free_port()
+    command = ("serve", "--port", str(port), *arguments)
+    process = TolemProcess(*command, cwd=cwd, env=environment(**extra), log=cwd / "server.log")
+    with _ended(process):
+        _wait_until_ready(process, port, cwd / "server.log")
+        yield process, port
+
+
+@contextmanager
+def serving_anew(cwd: Path, *arguments: str, **extra: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The same in an interpreter of its own, as people start it."""
     port = free_port()
     with (cwd / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            [*COMMAND, command, "--port", str(port), *arguments],
-            cwd=cwd,
-            env=environment(**extra),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while not is_ready(port):
-            assert process.poll() is None, (cwd / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        command = [*COMMAND, "serve", "--port", str(port), *arguments]
+        process = subprocess.Popen(command, cwd=cwd, env=environment(**extra), stdout=log, stderr=log)
+    with _ended(process):
+        _wait_until_ready(process, port, cwd / "server.log")
         yield process, port
+
+
+@contextmanager
+def _ended(process: "TolemProcess | subprocess.Popen[bytes]") -> Iterator[None]:
+    try:
+        yield
     finally:
-        if process.poll() is None:
-            process.kill()
+        process.kill()
         process.wait()
+
+
+def _wait_until_ready(process: "TolemProcess | subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not is_ready(port):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_help_tells_every_command(tmp_path: Path) -> None:
@@ -219,7 +234,7 @@ def test_administration_beside_a_running_server(tmp_path: Path) -> None:
 def test_the_server_starts_quickly_and_ends_with_0(tmp_path: Path) -> None:
     with serving(tmp_path):
         pass  # the first start makes the tables, and warms the disk
-    with serving(tmp_path) as (process, port):
+    with serving_anew(tmp_path) as (process, port):
         used = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
         cpu_seconds = (int(used[11]) + int(used[12])) / os.sysconf("SC_CLK_TCK")
         status, body = get(port, "/healthz")
@@ -258,7 +273,7 @@ def test_metrics_of_an_open_sandbox_need_the_password(tmp_path: Path) -> None:
 
 
 def test_workers_share_a_port_and_none_outlives_its_supervisor(tmp_path: Path, empty_postgres_url: str) -> None:
-    with serving(tmp_path, "--workers", "2", "--database", empty_postgres_url) as (process, port):
+    with serving_anew(tmp_path, "--workers", "2", "--database", empty_postgres_url) as (process, port):
         workers = children_of(process.pid)
         assert len(workers) == 2
         os.kill(workers[0], signal.SIGKILL)
@@ -279,7 +294,7 @@ def test_workers_share_a_port_and_none_outlives_its_supervisor(tmp_path: Path, e
 
 
 def test_a_supervisor_ends_its_workers_and_exits_with_0(tmp_path: Path, postgres_url: str) -> None:
-    with serving(tmp_path, "--workers", "2", "--database", postgres_url) as (process, _):
+    with serving_anew(tmp_path, "--workers", "2", "--database", postgres_url) as (process, _):
         workers = children_of(process.pid)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=12) == 0

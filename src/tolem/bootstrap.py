@@ -51,12 +51,12 @@ from tolem.sandbox.acs_book import AcsBook
 from tolem.sandbox.authenticator import SandboxAuthenticator
 from tolem.sandbox.controls import Controls
 from tolem.sandbox.fixtures import CLIENT_ID, CLIENT_SECRET, TERMINAL_ID, WEBHOOK_SECRET, published_fixtures
-from tolem.sandbox.ledger import PG_SCHEMA, LedgerMissing, ledger_schema, open_ledger, open_ledger_beside
+from tolem.sandbox.ledger import LedgerMissing, open_ledger, open_ledger_beside
 from tolem.sandbox.line import Line
 from tolem.sandbox.simulator import Simulator, check_card
 from tolem.shop import ShopConfig, create_app
 from tolem.storage import claims, keys, queries
-from tolem.storage.migrate import create_tables, is_current, migrate, read_mode
+from tolem.storage.migrate import EXPECTED_VERSION, Stamp, is_current, migrate, read_stamp
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.sealed_cards import CardSealer
@@ -147,13 +147,10 @@ async def open_gateway(
     check_start(config)
     clock = clock or SystemClock()
     ids = ids or Ids(clock.real_ns if isinstance(clock, SystemClock) else time.time_ns)
-    prepare_sandbox_database(config)
     sealer = load_sealer(config.server_key, config.database, is_sandbox=config.is_sandbox)
     instance = ids.instance()
     store = wrap_store(await open_store(config.database, schema=tolem_schema, instance=instance))
-    if not await is_current(store):
-        await store.close()
-        raise InvalidConfig("the database is of another version: run tolem migrate")
+    await check_database(store, config)
     await check_keys(store, sealer)
     timekeeper = Timekeeper(clock, store) if isinstance(clock, SystemClock) else None
     if timekeeper is not None:
@@ -281,6 +278,24 @@ def check_start(config: Config) -> None:
         raise InvalidConfig(
             "production needs an acquirer, and the only connector of this version is the sandbox's simulator"
         )
+    if config.acquirer_url:
+        try:
+            check_url(config.acquirer_url)
+        except ValueError as error:
+            raise InvalidConfig(f"acquirer_url {error}") from error
+
+
+async def check_database(store: Store, config: Config) -> None:
+    """Has missing tables made. Raises InvalidConfig, and closes the store, for one of another mode or version."""
+    try:
+        stamp = await read_stamp(store)
+        if stamp != Stamp(EXPECTED_VERSION, config.mode):
+            stamp = await asyncio.to_thread(prepare_sandbox_database, config)
+        if stamp.version != EXPECTED_VERSION:
+            raise InvalidConfig("the database is of another version: run tolem migrate")
+    except BaseException:
+        await store.close()
+        raise
 
 
 async def check_keys(store: Store, sealer: Sealer) -> None:
@@ -337,19 +352,12 @@ def build_demo_shop(
     )
 
 
-def prepare_sandbox_database(config: Config) -> None:
+def prepare_sandbox_database(config: Config) -> Stamp:
     """A sandbox makes and migrates its own tables. Raises InvalidConfig for a database of the other mode."""
-    migrate(config.database, mode=config.mode)
-    mode = read_mode(config.database)
-    if mode != config.mode:
-        raise InvalidConfig(f"the database is stamped {mode!r}, this process runs as {config.mode!r}")
-    if config.acquirer_url:
-        try:
-            check_url(config.acquirer_url)
-        except ValueError as error:
-            raise InvalidConfig(f"acquirer_url {error}") from error
-    else:
-        create_tables(config.ledger_url, ledger_schema, pg_schema=PG_SCHEMA)
+    stamp = migrate(config.database, mode=config.mode)
+    if stamp.mode != config.mode:
+        raise InvalidConfig(f"the database is stamped {stamp.mode!r}, this process runs as {config.mode!r}")
+    return stamp
 
 
 async def store_fixtures(store: Store, clock: Clock, sealer: Sealer) -> None:

@@ -429,6 +429,7 @@ def _supervise(config: Config) -> None:
     configure_logging(config.log_format)
     listener = console.bind(config.host, config.port)
     with console.one_line_errors():
+        bootstrap.check_start(config)
         bootstrap.prepare_sandbox_database(config)
     host, port = listener.getsockname()[:2]
     click.echo(f"tolem {__version__} ({config.mode}) serves http://{host}:{port}, {config.workers} processes", err=True)

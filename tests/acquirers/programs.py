@@ -2,12 +2,12 @@
 
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.forks import TolemProcess
 
 
 class Program:
@@ -21,7 +21,7 @@ class Program:
         self.port = 0
         self._options = options
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("TOLEM_")} | environment
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: TolemProcess | None = None
 
     @property
     def url(self) -> str:
@@ -35,16 +35,10 @@ class Program:
 
     def start(self) -> None:
         """Returns once it serves."""
-        command = [sys.executable, "-m", "tolem.cli", "acquirer-simulator", "--port", str(self.port)]
         skip = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, *(("--ledger", self.ledger) if self.ledger else ()), *self._options],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+        ledger = ("--ledger", self.ledger) if self.ledger else ()
+        command = ("acquirer-simulator", "--port", str(self.port), *ledger, *self._options)
+        self._process = TolemProcess(*command, cwd=self.folder, env=self.environment, log=self.log)
         deadline = time.monotonic() + 20
         while (found := re.search(rb"serves http://[^ ]+:(\d+)", self.log.read_bytes()[skip:])) is None:
             assert self._process.poll() is None, self.log.read_text()
@@ -55,8 +49,7 @@ class Program:
     def kill(self) -> None:
         """kill -9."""
         if self._process is not None:
-            if self._process.poll() is None:
-                self._process.kill()
+            self._process.kill()
             self._process.wait()
 
     def stop(self) -> int:

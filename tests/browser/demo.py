@@ -1,7 +1,6 @@
 """`tolem demo` as people start it: a process of its own in a folder of its own, and the books it writes.
 
-The browser tests' modules share one process each. A small shell holds a pipe to the tests and is the process's parent:
-when they close the pipe, or die, it ends the process, so that nobody is left on the ports.
+The browser tests' modules share one process each.
 """
 
 import json
@@ -9,8 +8,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -21,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import psycopg
 
+from tests.forks import TolemProcess
 from tolem.sandbox.cards import build_number
 
 START_SECONDS_MAX = 20
@@ -39,16 +37,6 @@ LIMITS = {
     "TOLEM_ACQUIRER_TIMEOUT_SECONDS": "4",
     "TOLEM_RECOVERY_MARGIN_SECONDS": "0.5",
 }
-
-WATCH = """
-"$@" &
-child=$!
-echo "$child"
-exec >/dev/null
-read -r _
-kill -TERM "$child" 2>/dev/null
-wait "$child"
-"""
 
 
 Read = Callable[..., list[tuple[Any, ...]]]
@@ -88,7 +76,7 @@ class Demo:
         """The sandbox's access control server."""
         self.pid = 0
         self._database_url = database_url
-        self._watch: subprocess.Popen[str] | None = None
+        self._process: TolemProcess | None = None
 
     @property
     def log(self) -> str:
@@ -97,41 +85,32 @@ class Demo:
 
     def start(self) -> None:
         """Starts the process and returns once gateway and shop answer."""
-        command = [sys.executable, "-m", "tolem.cli", "demo"]
-        command += ["--port", str(self.port), "--shop-port", str(self.shop_port)]
+        command = ["demo", "--port", str(self.port), "--shop-port", str(self.shop_port)]
         if self._database_url:
             command += ["--database", self._database_url]
-        with (self.folder / "demo.log").open("a") as log:
-            self._watch = subprocess.Popen(
-                ["/bin/sh", "-c", WATCH, "tolem-demo", *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=self.folder,
-                env={**os.environ, **LIMITS},
-                start_new_session=True,  # Ctrl-C reaches the tests first, which then end the process
-            )
-        assert self._watch.stdout is not None
-        self.pid = int(self._watch.stdout.readline())
+        log = self.folder / "demo.log"
+        self._process = TolemProcess(*command, cwd=self.folder, env={**os.environ, **LIMITS}, log=log)
+        self.pid = self._process.pid
         for url in (f"{self.url}/readyz", f"{self.shop_url}/healthz"):
             self._wait_for(url)
 
     def stop(self) -> int:
-        """SIGTERM by way of the shell; returns the process's exit status."""
-        assert self._watch is not None
-        self._watch.communicate(timeout=STOP_SECONDS_MAX)
-        status, self._watch, self.pid = self._watch.returncode, None, 0
+        """SIGTERM; returns the process's exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        status, self._process, self.pid = self._process.wait(STOP_SECONDS_MAX), None, 0
         return status
 
     def kill(self) -> None:
         """kill -9."""
-        os.kill(self.pid, signal.SIGKILL)
-        assert self.stop() == 128 + signal.SIGKILL
+        assert self._process is not None
+        self._process.kill()
+        assert self._process.wait(STOP_SECONDS_MAX) == -signal.SIGKILL
+        self._process, self.pid = None, 0
 
     def close(self) -> None:
         """Ends the process if it runs. Its exit status must be 0."""
-        if self._watch is not None:
+        if self._process is not None:
             status = self.stop()
             assert status == 0, self.log
 

@@ -36,6 +36,18 @@ async def start(payer: Payer, number: str = CHALLENGED_CARD) -> None:
     await expect(bank(payer).locator("main")).to_have_attribute("data-acs", "challenge")
 
 
+async def refuse_frames(payer: Payer) -> None:
+    """From now on the bank's page may stand in no frame."""
+
+    async def refuse(route: Route) -> None:
+        # The name acs.localhost is the browser's: whoever fetches for it knows the address only.
+        headers = {**route.request.headers, "host": urlsplit(payer.demo.bank_url).netloc}
+        response = await route.fetch(url=f"{payer.demo.url}/challenge", headers=headers)
+        await route.fulfill(response=response, headers={**response.headers, "x-frame-options": "DENY"})
+
+    await payer.page.context.route(f"{payer.demo.bank_url}/challenge", refuse)
+
+
 def posts_to(payer: Payer, path: str) -> list[Request]:
     """What the browser posted to an address that begins like this."""
     return [
@@ -287,14 +299,7 @@ async def test_cancelled_without_javascript(payer: Payer, make_payer: MakePayer)
 
 async def test_a_bank_that_will_not_be_framed(payer: Payer) -> None:
     """The payer opens it in full, and comes back to the page."""
-
-    async def refuse(route: Route) -> None:
-        # The name acs.localhost is the browser's: whoever fetches for it knows the address only.
-        headers = {**route.request.headers, "host": urlsplit(payer.demo.bank_url).netloc}
-        response = await route.fetch(url=f"{payer.demo.url}/challenge", headers=headers)
-        await route.fulfill(response=response, headers={**response.headers, "x-frame-options": "DENY"})
-
-    await payer.page.route(f"{payer.demo.bank_url}/challenge", refuse)
+    await refuse_frames(payer)
     await payer.buy()
     await payer.pay(CHALLENGED_CARD)
     await payer.sees("challenge")

@@ -397,6 +397,7 @@ async def test_a_form_that_arrives_late_takes_the_page_along(page: Page, gateway
         async with page.expect_response("**/state", timeout=30_000):
             pass
     assert await page.locator("#cc-csc").input_value() == "32"
+    assert await page.locator("html").get_attribute("data-late") == "", "frame.js: the card may have been sent"
     await expect(notices).to_contain_text("never charged twice")
     gateway.view = CHECKING  # a proxy has delivered what it held
     await page.locator("main[data-state=checking]").wait_for()

@@ -6,16 +6,17 @@ stake; a payment goes on whatever becomes of the frame.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Frame, FrameLocator, expect
+from playwright.async_api import Frame, FrameLocator, Route, expect
 
 from tests.browser.conftest import MakePayer, TakeScreenshot
-from tests.browser.demo import APPROVED_CARD, DECLINED_CARD, PAID_ONCE, SLOW_CARD, Demo, Truth
+from tests.browser.demo import APPROVED_CARD, CHALLENGED_CARD, DECLINED_CARD, PAID_ONCE, SLOW_CARD, Demo, Truth
 from tests.browser.other_shop import OtherShop
 from tests.browser.payer import Payer
 from tests.browser.test_library import encode, payform_requests
@@ -141,7 +142,8 @@ async def asks(widget: Widget, words: str) -> None:
 
 
 TYPED = "The card details have not been sent, and would have to be typed again."
-ASKED = "The bank has been asked already, so closing does not stop the payment."
+ASKED = "The request may be with the bank already. Closing does not call it back: it may still go through."
+LOOKED_AT = "Your bank is still checking the card. Nothing has been charged, and if you close now, nothing will be."
 
 
 # ---- Paying
@@ -155,6 +157,23 @@ async def test_paid_in_the_demo_shop(payer: Payer) -> None:
     await widget.press("Return to the shop")
     await payer.sees_order("paid")
     await payer.sees_truth(PAID_ONCE)
+
+
+async def test_the_demo_shop_says_what_became_of_a_closed_frame(payer: Payer, take_screenshot: TakeScreenshot) -> None:
+    """In place: the focus stays on the button, and goes to the heading of what is new once the button is gone."""
+    widget = await open_demo(payer)
+    await payer.page.keyboard.press("Escape")
+    await widget.is_gone()
+    await expect(payer.page.locator("#news")).to_have_text(re.compile("Not paid so far"))
+    assert await payer.page.evaluate("document.activeElement.id") == "pay-widget"
+    await take_screenshot(payer.page, "shop-order-closed")
+    await payer.page.keyboard.press("Enter")
+    await widget.sees("form")
+    await widget.press("Cancel and return to the shop")
+    await widget.is_gone()
+    await payer.sees_order("declined")
+    await expect(payer.page.locator("h1")).to_be_focused()
+    await expect(payer.page.locator("#pay-again")).to_be_visible()
 
 
 async def test_paid_in_a_shop_of_another_site_without_any_storage(payer: Payer, other_shop: OtherShop) -> None:
@@ -296,16 +315,74 @@ async def test_focus_stays_in_the_frame(payer: Payer, other_shop: OtherShop) -> 
     assert await widget.told() == []
 
 
-async def test_closed_while_no_page_answers(payer: Payer, other_shop: OtherShop) -> None:
+async def test_a_page_that_does_not_answer_is_asked_for_by_the_library(
+    payer: Payer, other_shop: OtherShop, take_screenshot: TakeScreenshot
+) -> None:
+    """Whatever is under way: nobody knows. In the language that the page spoke last."""
+    widget = await open_elsewhere(payer, other_shop)
+    await widget.press("Русский")
+    await expect(widget.frame.locator("#card .primary")).to_contain_text("Оплатить")
+    await payer.page.route("**/pay/**", lambda route: route.abort())
+    await widget.document().evaluate("location.reload()")
+    question = payer.page.get_by_role("alertdialog")
+    for press in ("Escape", "Подождать"):
+        await widget.cross.click()
+        await expect(question).to_contain_text("Страница оплаты не отвечает.")  # after two seconds of silence
+        for _ in range(5):
+            await payer.page.keyboard.press("Tab")
+            assert await payer.page.evaluate("document.activeElement.matches('[role=alertdialog] *, body')")
+        await take_screenshot(payer.page, "widget-silent")
+        if press == "Escape":
+            await payer.page.keyboard.press(press)
+        else:
+            await question.get_by_text(press).click()
+        await expect(question).to_have_count(0)
+        assert await payer.page.evaluate("document.activeElement.parentNode.tagName") == "DIALOG"
+    await payer.page.evaluate("document.querySelector('dialog').close()")  # as Android's second Back
+    await expect(question).to_be_visible()
+    assert await widget.told() == []
+    await question.get_by_text("Закрыть").click()
+    await widget.is_told(False)
+    await payer.sees_truth(UNTOUCHED)
+
     await payer.page.route("**/payform/", lambda route: route.abort())
-    widget = await open_elsewhere(payer, other_shop, state="")
-    await widget.cross.click()
-    await widget.is_told(False)  # after two seconds of silence
-    await payer.page.locator("button").click()
+    await payer.page.locator("button").click()  # no page has ever come
     await widget.cross.click()
     await widget.cross.click()
+    await question.get_by_text("Close").click()
     await widget.is_told(False, False)
-    payer.witness.forgive("postMessage", is_certain=False)  # to what stands where the page should
+    payer.witness.forgive("postMessage")  # to what stands where the page should
+    payer.witness.forgive("ERR_FAILED", is_certain=False)
+
+
+async def test_the_question_during_the_look_at_the_browser(payer: Payer, other_shop: OtherShop) -> None:
+    """Nothing is charged before the bank has answered the page; once the page has gone on, it may be."""
+
+    async def hold(route: Route) -> None:
+        is_theirs = "acs." in route.request.url
+        (theirs if is_theirs else ours).append(route)
+        if not is_theirs:
+            asked.set()
+
+    theirs: list[Route] = []
+    ours: list[Route] = []
+    asked = asyncio.Event()
+    await payer.page.route("**/device", hold)
+    widget = await open_elsewhere(payer, other_shop)
+    await widget.pay(CHALLENGED_CARD)
+    await widget.sees("device")
+    await widget.cross.click()
+    await asks(widget, LOOKED_AT)
+    await widget.press("Go on")
+    await asyncio.wait_for(asked.wait(), 20)  # ten seconds are enough for a bank
+    await widget.cross.click()
+    await asks(widget, ASKED)
+    for route in (*theirs, *ours):
+        await route.continue_()
+    await widget.sees("challenge")
+    await widget.cross.click()
+    await widget.press("Close")
+    await widget.is_told(False)
 
 
 # ---- Who may speak to whom
@@ -480,7 +557,7 @@ async def test_fits_every_window(
     assert cross is not None
     assert min(cross["width"], cross["height"]) >= 44
     covered = await widget.document().evaluate(
-        """cross => [...document.querySelectorAll("button, a, input, .ribbon strong")].filter(each => {
+        """cross => [...document.querySelectorAll("button, a, input, .ribbon")].filter(each => {
             const box = each.getBoundingClientRect();
             return box.width > 1 && box.right > cross.x && box.bottom > 0 && box.top < cross.height;
         }).map(each => each.outerHTML)""",

@@ -2,13 +2,14 @@
 
 from playwright.async_api import FrameLocator, expect
 
+from tests.browser.conftest import TakeScreenshot
 from tests.browser.demo import CHALLENGED_CARD, PAID_ONCE
 from tests.browser.other_shop import OtherShop
 from tests.browser.payer import Payer
-from tests.browser.test_challenge import FAILED_AND_PAID, WAITING, type_code
+from tests.browser.test_challenge import FAILED_AND_PAID, WAITING, refuse_frames, type_code
 from tests.browser.test_widget import Widget, asks, open_demo, open_elsewhere
 
-WAITS = "Your bank is waiting for you to confirm the payment. If you close it now, it will hardly go through."
+WAITS = "Nothing is charged until you confirm at your bank. If you have just confirmed, closing may not stop it."
 
 
 def bank(widget: Widget) -> FrameLocator:
@@ -79,3 +80,34 @@ async def test_cancelled_at_the_bank(payer: Payer, other_shop: OtherShop) -> Non
     await widget.pay()
     await widget.sees("approved")
     await payer.sees_truth(FAILED_AND_PAID)
+
+
+async def test_a_bank_that_will_not_be_framed(
+    payer: Payer, other_shop: OtherShop, take_screenshot: TakeScreenshot
+) -> None:
+    """It gets a window of its own; the widget behind follows by itself."""
+    await refuse_frames(payer)
+    widget = await open_elsewhere(payer, other_shop, autoBackLink=True)
+    await widget.pay(CHALLENGED_CARD)
+    await widget.sees("challenge")
+    await expect(widget.frame.locator("#ask [role=status]")).to_contain_text("does not appear above")
+    await take_screenshot(payer.page, "widget-bank-refuses")
+    async with payer.page.context.expect_page() as opening:
+        await widget.press("Open the bank’s page in a new window")
+    window = await opening.value
+    await expect(widget.frame.locator("#ask [role=status]")).to_contain_text("opens in a new window")
+    await expect(widget.frame.locator("iframe")).to_have_count(0)
+    await type_code(window, "000000")
+    await expect(window.get_by_role("alert")).to_contain_text("2 attempts left")
+    assert await window.evaluate("opener") is None
+    await payer.sees_truth(WAITING)
+    await take_screenshot(payer.page, "widget-bank-beside")
+    await type_code(window)
+    await expect(window.locator("h1")).to_have_text("Go back to the shop’s window")
+    await take_screenshot(window, "widget-bank-answered")
+    await widget.is_told(True)
+    await payer.sees_truth(PAID_ONCE)
+    await window.get_by_role("link", name="Continue here").click()  # as whoever has closed the shop's window would
+    await expect(window.locator("main")).to_have_attribute("data-state", "approved")
+    await expect(window.locator("#return")).to_be_visible()
+    payer.witness.forgive("Refused to display|frame", is_certain=False)

@@ -134,8 +134,8 @@ async def test_a_look_at_the_browser_may_be_all(database_url: str) -> None:
     async with at_the_form(database_url) as stage:
         await stage.caller.submit(stage.path, build_number(0, "6"), browser=SCRIPT)
         page = await stage.caller.get(stage.path)
-        assert page.state == "checking"
-        assert (await stage.caller.get(f"{stage.path}/state")).json()["state"] == "checking"
+        assert page.state == "device"
+        assert (await stage.caller.get(f"{stage.path}/state")).json()["state"] == "device"
         assert (await stage.payment()).status is S.AUTHENTICATING
         await stage.issuer.post(read_form(page, "done"), done="Y", browser=SCRIPT)
         assert await stage.state() == "approved"

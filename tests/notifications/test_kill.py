@@ -5,7 +5,6 @@ process ended: such a try has no number, and its order tells that it was interru
 """
 
 import asyncio
-import multiprocessing
 import os
 import random
 import signal
@@ -16,6 +15,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 import pytest
 
+from tests.forks import fork_context
 from tests.notifications.post import Post, open_post, running, until
 from tests.notifications.shops import Behaviour, Shop, answer, hang, open_shop, raw_open
 from tests.notifications.victim import PER_HOST, Case, Phase, run
@@ -33,9 +33,7 @@ VICTIM_SECONDS_MAX = 60
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
     """Makes victims."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.notifications.victim"])
-    return context
+    return fork_context()
 
 
 class Victim:

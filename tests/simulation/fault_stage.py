@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import uvicorn.protocols.http.httptools_impl
-import uvloop
-
 from tests.gateway import Answer, Caller, build_config
 from tests.merchant_api import ShopServer, service
 from tests.simulation.fault_table import CAPTURE, REFUND, ROWS, VOID, Row, Scene, Step
 from tests.simulation.quick import quicken
-from tolem import cli_sandbox, console, server
+from tolem import cli_sandbox, console
 from tolem.acquirers.base import AcquirerAnswer, AcquirerRequest
 from tolem.bootstrap import Gateway, open_gateway
 from tolem.clock import SystemClock
@@ -32,13 +29,9 @@ from tolem.flows.administration import Administration
 from tolem.flows.outcome import Recorded
 from tolem.ids import Ids
 from tolem.notifications.terms import Terms
-from tolem.sandbox import program
 from tolem.sandbox.fixtures import CLIENT_ID
 from tolem.sandbox.line import Carried, Line
 from tolem.storage import keys
-
-PRELOADED = ("pytest", "tests.simulation.fault_stage")
-_LOADED_BEFORE_FORK = (program, server, uvicorn.protocols.http.httptools_impl, uvloop)
 
 HOTEL = UUID("00000000-0000-7000-8000-0000000000f1")
 KIOSK = UUID("00000000-0000-7000-8000-0000000000f2")

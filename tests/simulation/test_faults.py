@@ -9,7 +9,6 @@ recorded, and where tolem died holding an answer that only it had (as during the
 
 import asyncio
 import json
-import multiprocessing
 from collections import Counter
 from datetime import timedelta
 from multiprocessing.context import ForkServerContext
@@ -20,13 +19,13 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
+from tests.forks import fork_context
 from tests.gateway import Answer, build_config, running_gateway
 from tests.notifications.shops import Request, Shop, open_shop
 from tests.simulation.books import CHARGES, Books, read_books, settle
 from tests.simulation.clock import MovableClock
 from tests.simulation.fault_stage import (
     LATE_SECONDS,
-    PRELOADED,
     STEP_SECONDS_MAX,
     Gate,
     Order,
@@ -75,9 +74,7 @@ class Evidence(NamedTuple):
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
     """Makes gateways and simulators that can be killed."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    return context
+    return fork_context()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ the payment. It plays the payer's browser too, so that the steps come in one ord
 """
 
 import asyncio
-import multiprocessing
 import signal
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.forks import fork_context
 from tests.gateway import LOCKED_CARD, Caller, running_gateway
 from tests.issuer import CHALLENGED_CARD
 from tests.notifications.shops import Shop, answer, open_shop
@@ -129,9 +129,7 @@ _invoices = (f"{number:09d}" for number in count(1))
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
     """Makes victims."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "tests.simulation.victim"])
-    return context
+    return fork_context()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import sqlite3
-import sys
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -21,6 +20,7 @@ import aiohttp
 import psycopg
 import pytest
 
+from tests.forks import TolemProcess
 from tests.gateway import APPROVED_CARD, ORIGIN, Answer, Caller, eventually
 from tests.issuer import CHALLENGED_CARD, CODE, Issuer
 from tests.notifications.shops import Shop, open_shop
@@ -340,23 +340,19 @@ def find_in_answers(visitor: Visitor) -> Iterator[str]:
 @asynccontextmanager
 async def serving(database_url: str, folder: Path, log_path: Path) -> AsyncIterator[str]:
     """`tolem serve`; its address. Ends it as operators do."""
-    command = (sys.executable, "-m", "tolem.cli", "serve", "--port", "0", "--public-url", ORIGIN)
+    command = ("serve", "--port", "0", "--public-url", ORIGIN, "--database", database_url)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TOLEM_")}
     environment |= {"TOLEM_ACQUIRER_TIMEOUT_SECONDS": "1", "TOLEM_RECOVERY_MARGIN_SECONDS": "0.2"}
-    with log_path.open("wb") as log:
-        server = await asyncio.create_subprocess_exec(
-            *command, "--database", database_url, stdout=log, stderr=log, cwd=folder, env=environment
-        )
+    server = TolemProcess(*command, cwd=folder, env=environment, log=log_path)
     try:
         async with asyncio.timeout(START_SECONDS):
             while not (found := re.search(r"serves (http://\S+)", log_path.read_text())):  # noqa: ASYNC240
-                assert server.returncode is None, log_path.read_text()  # noqa: ASYNC240
+                assert server.poll() is None, log_path.read_text()  # noqa: ASYNC240
                 await asyncio.sleep(0.05)
         yield found[1]
     finally:
-        if server.returncode is None:
-            server.terminate()
-        status = await server.wait()
+        server.terminate()
+        status = await asyncio.to_thread(server.wait)
     assert status == 0
 
 

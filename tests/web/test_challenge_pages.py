@@ -49,10 +49,12 @@ DEVICE = replace(PENDING, step=AuthenticationStep.DEVICE)
 DECOUPLED = replace(PENDING, step=AuthenticationStep.DECOUPLED, url="")
 ALL = {
     "challenge": PAGES.page(VIEW, PENDING, "s3ss"),
-    "device": PAGES.page(replace(VIEW, state=PageState.CHECKING), DEVICE, "s3ss"),
+    "device": PAGES.page(replace(VIEW, state=PageState.DEVICE), DEVICE, "s3ss"),
+    "framed": PAGES.page(replace(VIEW, frame_origin="https://shop.example"), PENDING, "s3ss"),
     "decoupled": PAGES.page(VIEW, DECOUPLED, "s3ss"),
     "elsewhere": PAGES.page(VIEW, None, ""),
     "returned": PAGES.returned("en", "/pay/page", AuthenticationStep.CHALLENGE),
+    "beside": PAGES.returned("en", "/pay/page", AuthenticationStep.CHALLENGE, is_beside=True),
     "nowhere": PAGES.returned("en", "", AuthenticationStep.DEVICE),
 }
 
@@ -71,7 +73,8 @@ def test_nothing_is_inline_and_nothing_from_outside_is_markup(name: str) -> None
     ("name", "state", "step"),
     (
         ("challenge", "challenge", "challenge"),
-        ("device", "checking", "device"),
+        ("framed", "challenge", "challenge"),
+        ("device", "device", "device"),
         ("decoupled", "challenge", "decoupled"),
         ("elsewhere", "challenge", "elsewhere"),
     ),

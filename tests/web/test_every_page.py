@@ -52,7 +52,7 @@ class Guard(PatientCaller):
         """The page is as the inventory has it."""
         origins: tuple[str, ...] = ()
         policy = answer.headers["content-security-policy"]
-        if answer.state in ("challenge", "checking"):
+        if answer.state in ("challenge", "device"):
             origins = (BANK,)
         if self.extra == FRAME or path.startswith("/3ds/"):
             origins += (SHOP, SHOP.replace("https", "http"), "http:", "https:")
@@ -143,7 +143,7 @@ async def test_every_page(sqlite_url: str, is_framed: bool, monkeypatch: pytest.
             await caller.get(waiting)  # 500
     expected = {
         *("200 form", "422 form", "200 declined", "200 approved", "200 paid", "200 failed", "200 challenge bank"),
-        *("200 checking bank", "200 challenge", "200 checking", "404 invalid", "400 invalid", "403 invalid"),
+        *("200 device bank", "200 challenge", "200 checking", "404 invalid", "400 invalid", "403 invalid"),
         *("413 form", "501 invalid", "200 expired", "429 declined", "503 declined", "503 invalid", "500 invalid"),
     }
     assert expected <= caller.seen.keys(), expected - caller.seen.keys()

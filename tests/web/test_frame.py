@@ -1,9 +1,11 @@
 """The page in a frame of the shop's page, over HTTP: who may frame it, what it says to whom, when it stands alone."""
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from tests.gateway import APPROVED_CARD, ORIGIN, Answer, Caller, running_gateway
+from tests.issuer import Issuer, read_form
 
 from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
@@ -16,6 +18,7 @@ from tolem.web.pages import Pages
 
 SHOP = "https://shop.example"
 FRAME = {"sec-fetch-dest": "iframe"}
+WINDOW = {"sec-fetch-dest": "document"}
 ALONE = "frame-ancestors 'none'"
 
 
@@ -85,15 +88,35 @@ async def test_what_the_frame_posts_is_answered_into_the_frame(sqlite_url: str) 
 async def test_a_frame_tells_instead_of_going_back_by_itself(sqlite_url: str) -> None:
     async with running_gateway(sqlite_url) as gateway:
         caller = Caller(gateway.app)
-        for headers, is_framed in ((FRAME, True), ({"sec-fetch-dest": "document"}, False)):
+        for headers, is_framed in ((FRAME, True), (WINDOW, False)):
             page = await open_framed(caller, f"00000000{is_framed:d}", headers)
             match = re.search(r'action="(/pay/[^"]+)/leave"', page.text)
             assert match
             await caller.form(match[1] + "/leave", {}, {"origin": ORIGIN})
-            left = await caller.get(match[1])
-            assert left.state == "failed"
-            assert (" data-over " in left.text) == is_framed
-            assert ('http-equiv="refresh"' in left.text) != is_framed
+            for own in (
+                (WINDOW, headers) if is_framed else (headers,)
+            ):  # a window beside the frame takes nothing from it
+                left = await caller.call("GET", match[1], headers=own)
+                assert left.state == "failed"
+                assert (" data-over " in left.text) == (own is FRAME)
+                assert ('http-equiv="refresh"' in left.text) != is_framed
+
+
+async def test_a_bank_that_took_a_window_beside_the_frame_leads_back_to_the_frame(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        page = await open_framed(caller, "000000001", FRAME)
+        match = re.search(r'data-page="(/pay/[^"]+)"', page.text)
+        assert match
+        issuer = Issuer(caller)
+        asks = await issuer.start(match[1])
+        assert '" target="_blank" rel="noopener">\n<input type="hidden" name="creq"' in asks.text
+        passed = read_form(await issuer.answer(await issuer.arrive(asks)), "cres")
+        for headers, is_beside in ((WINDOW, True), (FRAME, False)):
+            returned = await caller.form(urlsplit(passed.action).path, passed.fields, headers)
+            assert ("Вернитесь в окно магазина" in returned.text) == is_beside
+            assert f'data-path="{"" if is_beside else match[1]}"' in returned.text  # what the script goes on to
+            assert f'href="{match[1]}"' in returned.text
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ class Checkout:
             return OpenedPage(state, found.record, found.history, terminal, now, framers, None, cards)
         pending = await self._authentications.find(found.record.hash, found.history)
         if pending is not None and pending.step is AuthenticationStep.DEVICE:
-            state = PageState.CHECKING  # there is nothing yet that the payer could do
+            state = PageState.DEVICE
         return OpenedPage(state, found.record, found.history, terminal, now, framers, pending)
 
     async def look(self, page_id: str, patience_seconds: float) -> OpenedPage | None:

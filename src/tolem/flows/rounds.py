@@ -43,6 +43,7 @@ class PageState(StrEnum):
 
     FORM = "form"
     CHECKING = "checking"
+    DEVICE = "device"  # the issuer looks at the payer's browser first; nothing goes on without the page
     CHALLENGE = "challenge"
     APPROVED = "approved"
     DECLINED = "declined"  # this attempt was, another may be made

@@ -21,8 +21,7 @@ from tolem.acquirers.base import AuthenticationRequest
 from tolem.domain.authentication import Authentication, ChallengeWindow, TransStatus
 from tolem.storage.columns import Choice, Flag, Id, Instant
 from tolem.storage.mapping import Mapped, Schema
-from tolem.storage.migrate import create_tables
-from tolem.storage.open import open_store
+from tolem.storage.migrate import open_with_tables
 from tolem.storage.store import Decision, Key, Store
 
 PG_SCHEMA = "acs"
@@ -181,8 +180,7 @@ class AcsBook:
     async def _opened(self) -> Store:
         async with self._opening:
             if self._store is None:
-                await asyncio.to_thread(create_tables, self._url, acs_schema, pg_schema=PG_SCHEMA)
-                self._store = await open_store(
+                self._store = await open_with_tables(
                     self._url, schema=acs_schema, instance=self._instance, pg_schema=PG_SCHEMA
                 )
             return self._store

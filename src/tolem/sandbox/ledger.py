@@ -18,7 +18,7 @@ from tolem.domain.money import AMOUNT_MAX
 from tolem.domain.payment import OperationKind
 from tolem.storage.columns import Choice, Id, Instant
 from tolem.storage.mapping import Mapped, Schema
-from tolem.storage.migrate import create_tables, has_tables
+from tolem.storage.migrate import has_tables, open_with_tables
 from tolem.storage.open import is_sqlite, open_store, sqlite_path
 from tolem.storage.store import Store
 
@@ -135,8 +135,7 @@ class Page(NamedTuple):
 
 async def open_ledger(url: str, *, instance: int) -> Store:
     """Makes the book if it is not there and opens it for the simulator. Raises DatabaseInUse if another one has it."""
-    create_tables(url, ledger_schema, pg_schema=PG_SCHEMA)
-    return await open_store(url, schema=ledger_schema, instance=instance, pg_schema=PG_SCHEMA)
+    return await open_with_tables(url, schema=ledger_schema, instance=instance, pg_schema=PG_SCHEMA)
 
 
 async def open_ledger_beside(url: str, *, instance: int) -> Store:

@@ -33,6 +33,7 @@ class SecurityHeaders:
                     f"form-action 'self' {config.gateway_origin}",
                     # halyk.showPaymentWidget() shows the gateway's page in a frame.
                     f"frame-src {config.gateway_origin}",
+                    "connect-src 'self'",
                     "base-uri 'none'",
                     "frame-ancestors 'none'",
                 )

@@ -58,6 +58,11 @@ TEXTS: dict[str, Words] = {
         "Төлемге өту үшін JavaScript керек: банк бетін оның payment-api.js кітапханасы ашады.",
         "Going to payment needs JavaScript: the bank's page is opened by its library, payment-api.js.",
     ),
+    "still_open": (
+        "Оплаты пока нет. Если банк ещё проверяет платёж, статус обновится здесь.",
+        "Төлем әзірге түскен жоқ. Банк төлемді әлі тексеріп жатса, күйі осы жерде жаңарады.",
+        "Not paid so far. If the bank is still checking a payment, the status changes here.",
+    ),
     "no_library": (
         "Страница оплаты сейчас недоступна: её библиотека не загрузилась. Обновите страницу через минуту.",
         "Төлем беті қазір қолжетімсіз: кітапханасы жүктелмеді. Бір минуттан кейін бетті жаңартыңыз.",

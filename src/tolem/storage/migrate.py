@@ -1,20 +1,22 @@
 """Creates and upgrades the tables, and stamps the database with its mode.
 
-Called by the command line and at the start of a sandbox; readiness compares the one version row. Invariant: a database
-is at one version or at another, never between two. Alembic is imported only when there is something to do.
+Called by the command line and at the start of a sandbox whose tables are missing; readiness compares the one version
+row. Invariant: a database is at one version or at another, never between two. Alembic is imported only when there is
+something to do.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import sqlalchemy as sa
 
 from tolem.storage.mapping import Schema
-from tolem.storage.open import is_sqlite, libpq_url, sqlite_path
+from tolem.storage.open import is_sqlite, libpq_url, open_store, sqlite_path
 from tolem.storage.store import Store
 from tolem.storage.tables import settings
 
@@ -29,42 +31,52 @@ _SELECT_VERSION = sa.select(_versions.c.version_num)
 _SELECT_MODE = sa.select(settings.c.value).where(settings.c.name == sa.literal_column("'mode'"))
 
 
-def migrate(url: str, *, mode: str) -> None:
+class Stamp(NamedTuple):
+    """What a database says of itself; None, None: it was never migrated."""
+
+    version: str | None
+    mode: str | None
+
+
+def migrate(url: str, *, mode: str) -> Stamp:
     """Brings the tables to EXPECTED_VERSION, all or nothing. A database without a mode is stamped with `mode`; one that
-    has a mode keeps it. Cheap if nothing is to be done."""
-    with _engine(url) as engine:
-        with engine.connect() as connection:
-            if _read_one(connection, _SELECT_VERSION) == EXPECTED_VERSION and _read_one(connection, _SELECT_MODE):
-                return
-        with _writing(engine) as connection:
-            _lock(connection)
+    has a mode keeps it."""
+    with _engine(url) as engine, _writing(engine) as connection:
+        _lock(connection)
+        if _read_one(connection, _SELECT_VERSION) != EXPECTED_VERSION:
             _upgrade(connection)
-            _stamp(connection, mode)
+        if _read_one(connection, _SELECT_MODE) is None:
+            connection.execute(settings.insert().values(name="mode", value=mode))
+        return Stamp(_read_one(connection, _SELECT_VERSION), _read_one(connection, _SELECT_MODE))
 
 
-def schema_version(url: str) -> str | None:
-    """The version of the tables; None: there are none."""
-    with _engine(url) as engine, engine.connect() as connection:
-        return _read_one(connection, _SELECT_VERSION)
-
-
-def read_mode(url: str) -> str | None:
-    """The mode that the database is stamped with; None: never migrated."""
-    with _engine(url) as engine, engine.connect() as connection:
-        return _read_one(connection, _SELECT_MODE)
+async def read_stamp(store: Store) -> Stamp:
+    """The version of the tables and the mode they were made for."""
+    versions = await _select_if_there(store, _SELECT_VERSION)
+    modes = await _select_if_there(store, _SELECT_MODE)
+    return Stamp(versions[0][0] if versions else None, modes[0][0] if modes else None)
 
 
 async def is_current(store: Store) -> bool:
     """True: the tables are at EXPECTED_VERSION."""
+    return await _select_if_there(store, _SELECT_VERSION) == [(EXPECTED_VERSION,)]
+
+
+async def open_with_tables(url: str, *, schema: Schema, instance: int, pg_schema: str | None = None) -> Store:
+    """Opens the store of a schema without migrations (the simulator's ledger), and creates the tables that are missing.
+
+    PostgreSQL: in `pg_schema`. Raises DatabaseInUse as open_store does.
+    """
+    store = await open_store(url, schema=schema, instance=instance, pg_schema=pg_schema)
     try:
-        rows = await store.select(_SELECT_VERSION)
-    except psycopg.errors.UndefinedTable:
-        return False
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            return False
+        for table in schema.metadata.sorted_tables:
+            if await _select_if_there(store, sa.select(sa.literal_column("1")).select_from(table).limit(1)) is None:
+                await asyncio.to_thread(create_tables, url, schema, pg_schema=pg_schema)
+                break
+    except BaseException:
+        await store.close()
         raise
-    return rows == [(EXPECTED_VERSION,)]
+    return store
 
 
 def create_tables(url: str, schema: Schema, *, pg_schema: str | None = None) -> None:
@@ -129,9 +141,16 @@ def _upgrade(connection: sa.Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _stamp(connection: sa.Connection, mode: str) -> None:
-    if _read_one(connection, _SELECT_MODE) is None:
-        connection.execute(settings.insert().values(name="mode", value=mode))
+async def _select_if_there(store: Store, statement: sa.Select[Any]) -> list[Any] | None:
+    """The rows; None if the table is not there."""
+    try:
+        return await store.select(statement)
+    except psycopg.errors.UndefinedTable:
+        return None
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return None
+        raise
 
 
 def _read_one(connection: sa.Connection, statement: sa.Select[Any]) -> str | None:

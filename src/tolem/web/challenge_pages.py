@@ -1,7 +1,8 @@
 """What a payer sees while the issuer makes sure of them. Called by the web edge; does no I/O after its start.
 
 The issuer's page stands in a frame of the payment page; where it will not be framed, or without a script, it takes the
-whole page. Every page here works without its script, and asks the gateway what became of the payment.
+whole page, and a window of its own where the payment page itself stands in a frame of the shop's. Every page here works
+without its script, and asks the gateway what became of the payment.
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,11 @@ class _Texts(NamedTuple):
 
     device: Shell
     challenge: Shell
+    challenge_framed: Shell
     decoupled: Shell
     elsewhere: Shell
     returned: Shell
+    returned_beside: Shell
     returned_nowhere: Shell
     link: Shell
     icon: Html
@@ -45,11 +48,13 @@ class ChallengePages:
         self._texts = {
             language: _Texts(
                 device=press.shell("device.html", language),
-                challenge=press.shell("challenge.html", language),
+                challenge=press.shell("challenge.html", language, framed=False),
+                challenge_framed=press.shell("challenge.html", language, framed=True),
                 decoupled=press.shell("waiting.html", language, kind="decoupled"),
                 elsewhere=press.shell("waiting.html", language, kind="elsewhere"),
-                returned=press.shell("returned.html", language, has_path=True),
-                returned_nowhere=press.shell("returned.html", language, has_path=False),
+                returned=press.shell("returned.html", language, kind="onwards"),
+                returned_beside=press.shell("returned.html", language, kind="beside"),
+                returned_nowhere=press.shell("returned.html", language, kind="nowhere"),
                 link=press.shell("challenge_link.html", language),
                 icon=press.shell("icon.html", language).fill({}),
                 other=press.shell("notice.html", language).fill({"text": escape(translator.text(language, OTHER))}),
@@ -79,14 +84,16 @@ class ChallengePages:
         }
         if view.is_verification and pending.step is AuthenticationStep.CHALLENGE:
             values["amount"] = escape(self._translator.text(language, NOTHING_TAKEN))
-        shell = {AuthenticationStep.DEVICE: texts.device, AuthenticationStep.CHALLENGE: texts.challenge}
+        challenge = texts.challenge_framed if view.frame_origin else texts.challenge
+        shell = {AuthenticationStep.DEVICE: texts.device, AuthenticationStep.CHALLENGE: challenge}
         return shell.get(pending.step, texts.decoupled).fill_page(values)
 
-    def returned(self, language: str, path: str, step: AuthenticationStep) -> bytes:
+    def returned(self, language: str, path: str, step: AuthenticationStep, *, is_beside: bool = False) -> bytes:
         """Where the issuer sends the browser back: in a frame it only knocks, else it leads on to `path`; empty: the
-        browser has to find back by itself."""
+        browser has to find back by itself. `is_beside`: a window beside the one whose frame shows the page."""
         texts = self._texts[self._translator.choose(language)]
-        shell = texts.returned if path else texts.returned_nowhere
+        led = texts.returned_beside if is_beside else texts.returned
+        shell = led if path else texts.returned_nowhere
         values = {"path": escape(path), "step": Html(step.value), "place": texts.icon, "stop": NOTHING}
         return shell.fill_page(values)
 

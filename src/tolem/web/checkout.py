@@ -167,7 +167,8 @@ class PageEndpoint:
             return _held(opened.pause, opened.now, html(200, self._pages.page(view), opened.frame_ancestors))
         if pending is None and view.state is not PageState.CHALLENGE:
             if view.auto_return and view.return_url and view.state in RESULT_STATES and request.method == "GET":
-                view = replace(view, auto_return=await self._checkout.lead_back(page_id))
+                leads = not is_beside_frame(opened, request) and await self._checkout.lead_back(page_id)
+                view = replace(view, auto_return=leads)
             return html(200, self._pages.page(view), opened.frame_ancestors)
         session_data = self._way_back.seal(page_id, pending.return_nonce) if pending else ""
         issuers = origins(pending) if pending else ()
@@ -454,6 +455,11 @@ def _referring_origin(request: Request) -> str:
 def _is_in_frame(request: Request) -> bool:
     """As the browser says (Fetch Metadata); it says nothing to an address of plain http in a network."""
     return request.header(b"sec-fetch-dest") not in ("", "document", "empty")
+
+
+def is_beside_frame(opened: OpenedPage, request: Request) -> bool:
+    """A page that stands in a frame of the shop's is asked for by a window of its own, as the browser says."""
+    return bool(opened.page.frame_origin) and request.header(b"sec-fetch-dest") == "document"
 
 
 def _frame_origin(request: Request, fields: dict[str, str], wish: PayObject) -> str | None:

@@ -85,7 +85,7 @@ class _Texts(NamedTuple):
     colours: Shell
     icon: Html
     frame: Shell
-    stop: Html
+    stop: Mapping[PageState, Html]
 
 
 class Pages:
@@ -121,7 +121,7 @@ class Pages:
                 return self.maintenance(view)
             case PageState.APPROVED | PageState.PAID | PageState.FAILED | PageState.EXPIRED:
                 return self._result(view, view.state)
-            case PageState.CHALLENGE | PageState.INVALID:
+            case PageState.DEVICE | PageState.CHALLENGE | PageState.INVALID:
                 raise ValueError(f"no page of an order shows {view.state}")
 
     def form(
@@ -255,7 +255,7 @@ class Pages:
             "detail": texts.detail.fill({"detail": escape(detail)}) if detail else NOTHING,
             "others": others,
         }
-        filled |= self._place_values(language, frame_origin)
+        filled |= self._place_values(language, frame_origin, PageState.INVALID)
         return texts.message.fill_page(filled)
 
     def _result(self, view: PageView, state: PageState) -> bytes:
@@ -275,7 +275,7 @@ class Pages:
         values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
         values["away"] = NOTHING
         if view.frame_origin:
-            values |= self._place_values(language, view.frame_origin, is_over=view.auto_return)
+            values |= self._place_values(language, view.frame_origin, state, is_over=view.auto_return)
         elif url and view.auto_return:
             values["away"] = Html(" data-away")
             # Browsers read a quotation mark in a refresh as the end of its address.
@@ -308,16 +308,16 @@ class Pages:
             "size": Html(" long") if len(amount) > LONG_AMOUNT else NOTHING,
             "description": escape(view.description),
             "path": escape(view.page_path),
-        } | self._place_values(language, view.frame_origin)
+        } | self._place_values(language, view.frame_origin, view.state)
 
-    def _place_values(self, language: str, origin: str, *, is_over: bool = False) -> dict[str, Html]:
+    def _place_values(self, language: str, origin: str, state: PageState, *, is_over: bool = False) -> dict[str, Html]:
         """What a page needs where it stands: in a window, or in a frame of the shop's page. `is_over`: it tells that
         page at once how it ended."""
         texts = self._texts[language]
         if not origin:
             return {"place": texts.icon, "stop": NOTHING}
         over = Html(" data-over") if is_over else NOTHING
-        return {"place": texts.frame.fill({"origin": escape(origin), "over": over}), "stop": texts.stop}
+        return {"place": texts.frame.fill({"origin": escape(origin), "over": over}), "stop": texts.stop[state]}
 
     def _quiet_link(self, view: PageView, language: str) -> Html:
         """Back to the shop, for a page on which something else matters more."""
@@ -382,7 +382,7 @@ def _render_texts(press: Press, language: str) -> _Texts:
         colours=press.shell("colours.html", language),
         icon=press.shell("icon.html", language).fill({}),
         frame=press.shell("frame.html", language),
-        stop=press.shell("stop.html", language).fill({}),
+        stop={state: press.shell("stop.html", language, state=state.value).fill({}) for state in PageState},
     )
 
 

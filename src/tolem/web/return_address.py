@@ -2,7 +2,8 @@
 
 Anybody may post here, with whatever content: it only wakes the payment, whose result is asked from server to server.
 Who comes with a page's sealed address, made for this nonce, is led to that page, however late: it shows what became of
-the payment. Who comes in a frame of the page knocks at it. Never logged, as the page's address.
+the payment. Who comes in a frame of the page knocks at it; who comes in a window beside the frame that shows the page
+is sent back to that. Never logged, as the page's address.
 """
 
 from tolem.domain.authentication import AuthenticationStep
@@ -11,7 +12,14 @@ from tolem.flows.authorization import PATIENCE_SECONDS
 from tolem.flows.checkout import Checkout
 from tolem.flows.way_back import WayBack
 from tolem.web.challenge_pages import ChallengePages
-from tolem.web.checkout import ANY_SITE, PAGE_PREFIX, html, method_not_allowed, preferred_language
+from tolem.web.checkout import (
+    ANY_SITE,
+    PAGE_PREFIX,
+    html,
+    is_beside_frame,
+    method_not_allowed,
+    preferred_language,
+)
 from tolem.web.headers import SELF
 from tolem.web.http import Request, Response
 
@@ -45,5 +53,10 @@ class ReturnEndpoint:
         opened = await self._checkout.came_back(page_id, nonce, PATIENCE_SECONDS) if page_id else None
         if opened is None or page_id is None:
             return html(200, self._pages.returned(language, "", AuthenticationStep.CHALLENGE), ANY_SITE)
-        body = self._pages.returned(language, PAGE_PREFIX + page_id, AuthenticationStep.CHALLENGE)
+        body = self._pages.returned(
+            opened.page.language or opened.history.order.language or language,
+            PAGE_PREFIX + page_id,
+            AuthenticationStep.CHALLENGE,
+            is_beside=is_beside_frame(opened, request),
+        )
         return html(200, body, (SELF, *opened.frame_ancestors))

@@ -27,16 +27,26 @@
     else if (path) location.replace(path);
   }
 
+  // A browser lets the timers of a window sleep that nobody sees: whoever comes back to it is not kept waiting.
   function watch(wait) {
-    setTimeout(async () => {
-      try {
-        const answer = await fetch(path + "/state", { cache: "no-store" });
-        if ((answer.ok || answer.status === 404) && (await answer.json()).version !== version) return location.replace(path);
-      } catch {
-        // The network is away: ask again.
-      }
-      watch(Math.min(wait * 1.3, 5000));
-    }, wait);
+    const again = (seen) => {
+      if (seen && document.hidden) return;
+      document.removeEventListener("visibilitychange", again);
+      clearTimeout(timer);
+      ask(wait);
+    };
+    const timer = setTimeout(again, wait);
+    document.addEventListener("visibilitychange", again);
+  }
+
+  async function ask(wait) {
+    try {
+      const answer = await fetch(path + "/state", { cache: "no-store" });
+      if ((answer.ok || answer.status === 404) && (await answer.json()).version !== version) return location.replace(path);
+    } catch {
+      // The network is away: ask again.
+    }
+    watch(Math.min(wait * 1.3, 5000));
   }
 
   function open(place, post) {
@@ -44,9 +54,10 @@
     frame.name = "bank";
     frame.title = place.dataset.title || "";
     place.append(frame);
+    const { target } = post;
     post.target = frame.name;
     post.submit();
-    post.target = "";
+    post.target = target;
     return frame;
   }
 
@@ -74,9 +85,18 @@
 
   function challenge() {
     const post = document.getElementById("ask");
+    const hint = post.querySelector("p");
+    const beside = hint.textContent;
     document.querySelectorAll("[data-framed]").forEach((each) => (each.textContent = each.dataset.framed));
     post.querySelector("button").className = "quiet";
-    knocks(open(document.getElementById("frame"), post), () => location.replace(path));
+    const frame = open(document.getElementById("frame"), post);
+    knocks(frame, () => location.replace(path));
+    post.addEventListener("submit", () => {
+      if (!post.target) return; // the bank takes this window
+      frame.remove();
+      hint.textContent = beside;
+      hint.className = "lead";
+    });
   }
 
   // As in page.js.

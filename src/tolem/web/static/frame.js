@@ -10,12 +10,14 @@
   const question = () => document.getElementById("stop");
   const say = (words) => parent.postMessage(JSON.stringify(words), shop);
   const end = () => say({ success: ["approved", "paid"].includes(main().dataset.state) });
+  let isSent = false;
 
   // What closing would interrupt, as the question names it; empty: nothing.
   function atStake() {
     const { state } = main().dataset;
-    if (state === "checking" || state === "challenge") return state;
-    if (document.querySelector(".primary[aria-disabled]")) return "checking"; // the card is on its way
+    const isOnItsWay = isSent || document.querySelector(".primary[aria-disabled], #go [name=done]:not([value=''])");
+    if (isOnItsWay || "late" in document.documentElement.dataset) return "checking";
+    if (["device", "challenge", "checking"].includes(state)) return state;
     const isTyped = [...document.querySelectorAll("#card input[type=text]")].some((field) => field.value);
     return isTyped ? "form" : "";
   }
@@ -29,9 +31,24 @@
   }
 
   addEventListener("message", (event) => {
-    if (event.source !== parent || event.origin !== shop || event.data !== '{"close":true}') return;
+    if (event.source !== parent || event.origin !== shop) return;
+    if (event.data === '{"hello":true}') greet();
+    if (event.data !== '{"close":true}') return;
     close();
     if (question().open) say({ open: true });
+  });
+
+  // Where this page falls silent, the one around it asks in its stead, in the language that was read last.
+  function greet() {
+    const root = document.documentElement;
+    const speak = () => say({ language: root.lang });
+    new MutationObserver(speak).observe(root, { attributeFilter: ["lang"] });
+    speak();
+  }
+
+  // A form that the page's own script does not send: the browser does, and waits.
+  addEventListener("submit", (event) => {
+    if (event.target.elements.browser && !event.defaultPrevented) isSent = true;
   });
 
   addEventListener("keydown", (event) => {

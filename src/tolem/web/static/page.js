@@ -163,12 +163,15 @@
   // The form stands again, but what was lost may still arrive: then the page moves on to what became of it.
   async function expectLate() {
     const isAsking = lateUntil > Date.now();
+    const { dataset } = document.documentElement;
     lateUntil = Date.now() + LATE_MS;
     if (isAsking) return;
+    dataset.late = ""; // for frame.js
     while (Date.now() < lateUntil) {
       await pause(3000);
       if (!isSent) await look();
     }
+    delete dataset.late;
   }
 
   // A button that changes the page, not the payment: its answer takes the page's place around what is typed.

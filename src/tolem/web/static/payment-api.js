@@ -10,9 +10,16 @@
 
   // A payer who stopped a slow navigation may try again after this time; a double click does nothing.
   var GUARD_MS = 10000;
-  // A page in the widget that does not answer for so long is not there.
+  // A page in the widget that does not answer for so long is asked for no more: the payer is.
   var SILENCE_MS = 2000;
-  var WORDS = { en: ["Payment", "Close"], kk: ["Төлем", "Жабу"], ru: ["Оплата", "Закрыть"] };
+  var WORDS = {
+    en: ["Payment", "Close", "Wait", "The payment page does not answer. If you have sent the card, the payment may " +
+      "go through even if you close."],
+    kk: ["Төлем", "Жабу", "Күту", "Төлем беті жауап бермей тұр. Карта деректерін жіберген болсаңыз, жапқаннан кейін де " +
+      "төлем өтуі мүмкін."],
+    ru: ["Оплата", "Закрыть", "Подождать", "Страница оплаты не отвечает. Если данные карты уже отправлены, оплата " +
+      "может пройти и после закрытия."]
+  };
   var ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-";
 
   // currentScript is null in a module; it must be read now, while the script runs.
@@ -205,37 +212,70 @@
     var language = object.language || root.lang;
     var words = /^en/i.test(language) ? WORDS.en : /^k[kza]/i.test(language) ? WORDS.kk : WORDS.ru;
     var closing = 0;
+    var question = null;
     function make(tag, label, style) {
       var element = document.createElement(tag);
       element.name = "halyk-widget"; // a frame's counts only before it is in the page
       element.setAttribute("aria-label", label);
       element.style.cssText = "all:initial;color-scheme:light dark;position:absolute;" + style;
-      (widget || document.body || root).appendChild(element);
+      (question || widget || document.body || root).appendChild(element);
       return element;
+    }
+    function say(word) {
+      frame.contentWindow.postMessage('{"' + word + '":true}', origin);
     }
     var dialog = widget = make("dialog", words[0], "position:fixed;inset:0;margin:auto;width:min(480px,100%);" +
       "height:min(780px,100%);overflow:hidden;border-radius:clamp(0px,100vw - 480px,16px);" +
       "background:Canvas;box-shadow:0 0 0 100vmax #0a141999");
     var progress = make("progress", words[0], "inset:0;margin:auto;width:10em;height:1em;appearance:revert");
     var frame = make("iframe", words[0], "width:100%;height:100%");
-    var cross = make("button", words[1], "right:0;padding:0 14px;background:Canvas;color:CanvasText;" +
-      "font:28px/44px sans-serif;cursor:pointer;outline:revert");
+    var cross = make("button", words[1], "right:0;padding:0 14px;background:Canvas;" +
+      "background:light-dark(#fff,#172024);color:CanvasText;font:28px/44px sans-serif;cursor:pointer;outline:revert");
     frame.allow = "clipboard-write";
     cross.textContent = "\u00d7";
 
-    // The page knows what closing would interrupt: it asks its payer and says so, or tells how it ended.
+    // The page knows what closing would interrupt: it asks its payer and says so, or tells how it ended. Where it is
+    // silent, nobody knows what is under way, and the payer is asked here. Closing an open question is a no.
     function close(event) {
       event.preventDefault();
       if (event.repeat) return;
-      if (closing) return finish(false);
-      closing = setTimeout(finish, SILENCE_MS, false);
-      frame.contentWindow.postMessage('{"close":true}', origin);
+      if (question) return stay();
+      if (closing) return ask();
+      closing = setTimeout(ask, SILENCE_MS);
+      say("close");
+    }
+    function ask() {
+      stay();
+      question = make("dialog", words[3], "position:fixed;inset:0;margin:auto;width:min(20em,80%);" +
+        "height:fit-content;padding:20px;border-radius:16px;background:Canvas;color:CanvasText;" +
+        "font:16px/24px sans-serif;text-align:center;box-shadow:0 0 0 100vmax #0a141999");
+      question.setAttribute("role", "alertdialog");
+      question.textContent = words[3];
+      question.addEventListener("close", stay); // Android's Back
+      answer(words[2], "background:CanvasText;color:Canvas", stay);
+      answer(words[1], "", function () { finish(false); });
+      question.showModal();
+    }
+    function answer(word, style, act) {
+      var button = make("button", word, "position:static;display:block;width:100%;margin:12px 0 0;" +
+        "border-radius:16px;text-align:center;font:16px/44px sans-serif;cursor:pointer;outline:revert;" + style);
+      button.textContent = word;
+      button.addEventListener("click", act);
+    }
+    function stay() {
+      clearTimeout(closing);
+      closing = 0;
+      var asked = question;
+      question = null;
+      if (!asked) return;
+      asked.close();
+      widget.removeChild(asked);
     }
     function hear(event) {
       if (event.origin !== origin || event.source !== frame.contentWindow) return;
       var said = JSON.parse(event.data);
-      clearTimeout(closing);
-      closing = 0;
+      if (said.language) words = WORDS[said.language];
+      else stay();
       if ("success" in said) finish(said.success === true);
     }
     function onViolation(event) {
@@ -248,7 +288,7 @@
     }
     function finish(success) {
       if (widget !== dialog) return;
-      clearTimeout(closing);
+      stay();
       window.removeEventListener("message", hear);
       document.removeEventListener("securitypolicyviolation", onViolation);
       clean();
@@ -260,10 +300,17 @@
     }
     window.addEventListener("message", hear);
     document.addEventListener("securitypolicyviolation", onViolation);
-    frame.addEventListener("load", function () { progress.style.display = "none"; });
+    frame.addEventListener("load", function () {
+      progress.style.display = "none";
+      say("hello");
+    });
     dialog.addEventListener("keydown", function (event) { if (event.key === "Escape") close(event); });
     dialog.addEventListener("cancel", close); // Android's Back
-    dialog.addEventListener("close", function () { finish(false); });
+    dialog.addEventListener("close", function (event) { // Android's second Back does not ask
+      if (widget !== dialog) return;
+      dialog.showModal();
+      close(event);
+    });
     cross.addEventListener("click", close);
     root.style.overflow = "hidden";
     dialog.showModal();
