@@ -65,6 +65,8 @@ class Caller:
         self.address = "203.0.113.9"
         self.gone = asyncio.Event()
         """Set when it hangs up, whether it was answered or not."""
+        self.stalls = False
+        """The last piece of what it sends never comes."""
 
     async def call(
         self,
@@ -90,7 +92,7 @@ class Caller:
 
         async def receive() -> dict[str, Any]:
             if pieces:
-                return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+                return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces) or self.stalls}
             await self.gone.wait()
             return {"type": "http.disconnect"}
 

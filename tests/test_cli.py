@@ -159,7 +159,8 @@ def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
     )  # fmt: skip
     assert (terminal["two_stage"], terminal["currencies"]) == (True, ["KZT", "USD"])
     run("terminal", "set", terminal["id"], "--attempts-max", "5", "--one-stage", *where, cwd=tmp_path)
-    (listed,) = json.loads(run("terminal", "list", "--json", *where, cwd=tmp_path))
+    published, listed = json.loads(run("terminal", "list", "--json", *where, cwd=tmp_path))
+    assert published["id"] == str(TERMINAL_ID)  # of a sandbox, before anything was served
     assert (listed["attempts_max"], listed["two_stage"], listed["name"]) == (5, False, "Till")
     assert "use 1 to 10" in run(
         "terminal", "set", terminal["id"], "--attempts-max", "99", *where, cwd=tmp_path, status=1
@@ -186,7 +187,7 @@ def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
     )
     run("terminal", "set", terminal["id"], "--notify-gaps", "0,30s,1h30m", "--notify-retry-after-max", "2d",
         "--notify-whole-seconds", "20", *where, cwd=tmp_path)  # fmt: skip
-    (listed,) = json.loads(run("terminal", "list", "--json", *where, cwd=tmp_path))
+    _, listed = json.loads(run("terminal", "list", "--json", *where, cwd=tmp_path))
     assert [listed[f"notify_{name}"] for name in ("gaps", "retry_after_max_seconds", "whole_seconds")] == [
         [0, 30, 5400],
         172_800,

@@ -6,7 +6,8 @@ from pathlib import Path
 from tests.test_cli import run
 from tolem.domain.card import Pan
 from tolem.sandbox.cards import AUTHENTICATIONS, LINES, PUBLISHED, find_card, list_cards
-from tolem.sandbox.fixtures import TERMINAL_ID
+
+TERMINAL = "00000000-0000-4000-8000-000000000001"
 
 
 def test_cards_for_people(tmp_path: Path) -> None:
@@ -35,8 +36,8 @@ def test_settings_of_a_terminal(tmp_path: Path) -> None:
     run("migrate", "--database", "sqlite:///tolem.db", cwd=tmp_path)
     run("merchant", "add", "shop", "--name", "Shop", *where, cwd=tmp_path)
     names = ("accept_attempted", "accept_not_enrolled", "accept_unavailable")
-    added = json.loads(run("terminal", "add", "shop", "--name", "T", "--id", str(TERMINAL_ID), *where, cwd=tmp_path))
+    added = json.loads(run("terminal", "add", "shop", "--name", "T", "--id", TERMINAL, *where, cwd=tmp_path))
     assert [added[name] for name in names] == [True, True, False]
     turned = ("--decline-attempted", "--decline-not-enrolled", "--accept-unavailable")
-    changed = json.loads(run("terminal", "set", str(TERMINAL_ID), *turned, *where, cwd=tmp_path))
+    changed = json.loads(run("terminal", "set", TERMINAL, *turned, *where, cwd=tmp_path))
     assert [changed[name] for name in names] == [False, False, True]

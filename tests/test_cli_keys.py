@@ -12,13 +12,16 @@ from tolem.domain.key import SANDBOX_SERVER_KEY, parse_server_keys, parse_webhoo
 from tolem.sandbox.fixtures import TERMINAL_ID, WEBHOOK_SECRET
 
 TERMINAL = str(TERMINAL_ID)
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 MINE = "whsec_" + "bXkgb3duIHdlYmhvb2sgc2VjcmV0LCBrbm93biBiZWZvcmU="
 
 
-def add_terminal(cwd: Path, *where: str) -> str:
-    run("migrate", *where, cwd=cwd)
-    run("merchant", "add", "my-shop", "--name", "My shop", *where, cwd=cwd)
-    added = json.loads(run("terminal", "add", "my-shop", "--name", "Till", "--json", *where, cwd=cwd))
+def add_terminal(cwd: Path, *where: str, key: str = "") -> str:
+    run("migrate", *where, cwd=cwd, TOLEM_SERVER_KEY=key)
+    run("merchant", "add", "my-shop", "--name", "My shop", *where, cwd=cwd, TOLEM_SERVER_KEY=key)
+    added = json.loads(
+        run("terminal", "add", "my-shop", "--name", "Till", "--json", *where, cwd=cwd, TOLEM_SERVER_KEY=key)
+    )
     terminal_id: str = added["id"]
     return terminal_id
 
@@ -51,14 +54,14 @@ def test_a_terminals_secrets(tmp_path: Path, database_url: str) -> None:
     assert "not signed" in secret("remove", terminal)
     assert MINE not in secret("show", terminal)
     assert "24 to 64 bytes" in secret("new", terminal, "--secret", "password", status=1)
-    assert "there is no terminal" in secret("new", TERMINAL, status=1)
+    assert "there is no terminal" in secret("new", UNKNOWN, status=1)
     assert "use 0 to 2160" in secret("new", terminal, "--keep-hours", "-1", status=1)
 
 
 def test_server_keys(tmp_path: Path, database_url: str) -> None:
     where = ("--database", database_url)
-    terminal = add_terminal(tmp_path, *where)
     first, second = (run("keys", "new", cwd=tmp_path).strip() for _ in range(2))
+    terminal = add_terminal(tmp_path, *where, key=first)
     (first_key,), (second_key,) = parse_server_keys(first), parse_server_keys(second)
 
     def list_keys(server_key: str) -> dict[str, tuple[str, int]]:
@@ -67,12 +70,12 @@ def test_server_keys(tmp_path: Path, database_url: str) -> None:
 
     run("terminal", "secret", "new", terminal, *where, cwd=tmp_path, TOLEM_SERVER_KEY=first)
     shown = run("terminal", "secret", "show", terminal, *where, cwd=tmp_path, TOLEM_SERVER_KEY=first)
-    assert list_keys(first) == {first_key.id: ("seals", 1)}
+    assert list_keys(first) == {first_key.id: ("seals", 2)}  # of the published terminal, too
     both = f"{second},{first}"
-    assert list_keys(both) == {second_key.id: ("seals", 0), first_key.id: ("opens", 1)}
-    assert "1 secrets" in run("keys", "reseal", *where, cwd=tmp_path, TOLEM_SERVER_KEY=both)
-    assert list_keys(second) == {second_key.id: ("seals", 1)}
-    assert list_keys(first) == {first_key.id: ("seals", 0), second_key.id: ("missing", 1)}
+    assert list_keys(both) == {second_key.id: ("seals", 0), first_key.id: ("opens", 2)}
+    assert "2 secrets" in run("keys", "reseal", *where, cwd=tmp_path, TOLEM_SERVER_KEY=both)
+    assert list_keys(second) == {second_key.id: ("seals", 2)}
+    assert list_keys(first) == {first_key.id: ("seals", 0), second_key.id: ("missing", 2)}
     assert run("terminal", "secret", "show", terminal, *where, cwd=tmp_path, TOLEM_SERVER_KEY=second) == shown
     lost = run("terminal", "secret", "show", terminal, *where, cwd=tmp_path, status=1, TOLEM_SERVER_KEY=first)
     assert f"server key {second_key.id}, which is not among the configured" in lost

@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 
 from tests.test_cli import run
-from tolem.sandbox.fixtures import TERMINAL_ID
 
-TERMINAL = str(TERMINAL_ID)
+STRANGER = "00000000-0000-0000-0000-000000000001"
 INSTANT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
 
 
@@ -27,4 +26,4 @@ def test_payments_wait_and_go_on(tmp_path: Path, sqlite_url: str) -> None:
 
     assert "is over already" in maintenance("on", "--until", "2020-01-01 00:00", status=1)
     assert "not both" in maintenance("on", "--for", "1h", "--until", "2099-01-01 00:00", status=2)
-    assert f"there is no terminal {TERMINAL}" in maintenance("on", "--terminal", TERMINAL, status=1)
+    assert f"there is no terminal {STRANGER}" in maintenance("on", "--terminal", STRANGER, status=1)

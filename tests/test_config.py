@@ -1,5 +1,6 @@
 """Configuration: what wins over what, and that a wrong value is told in one line."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -92,3 +93,10 @@ def test_a_misspelt_key_of_the_file_is_told(tmp_path: Path) -> None:
 def test_a_sandbox_with_a_password_may_leave_the_machine() -> None:
     config = load_config({"host": "0.0.0.0", "sandbox_password": "a long password"}, {})  # noqa: S104 - the subject
     assert config.host == "0.0.0.0"  # noqa: S104 - the subject
+
+
+def test_every_setting_is_in_the_operators_table() -> None:
+    guide = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
+    table = guide.partition("| name | default | meaning |")[2].partition("```")[0]
+    told = set(re.findall(r"`([a-z_]+)`", "\n".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
+    assert told == set(Config.__struct_fields__)

@@ -4,9 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.gateway import eventually
 from tolem import worker
+from tolem.storage.change import Unavailable
+from tolem.telemetry import Outages
 from tolem.worker import Worker
 
 
@@ -40,7 +43,7 @@ class Steps:
 async def steps_within(seconds: float, holds: Steps) -> int:
     others: Any = Steps()
     looked_after: Any = holds
-    loops = Worker(others, others, others, looked_after, others, others)
+    loops = Worker(others, others, others, looked_after, others, others, Outages())
     loops.start()
     await asyncio.sleep(seconds)
     count = holds.count
@@ -58,10 +61,26 @@ async def test_a_loop_that_fails_pauses_longer_and_longer(monkeypatch: pytest.Mo
     assert 1 <= await steps_within(0.5, Steps(*[OSError("away")] * 100)) <= 4
 
 
+async def test_an_outage_of_the_database_is_told_once_by_all_loops_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "STEP_SECONDS", 0.01)
+    parts = [Steps(*[Unavailable("away")] * 3) for _ in range(6)]
+    with capture_logs() as logs:
+        everything: Any = (*parts, Outages())
+        loops = Worker(*everything)
+        loops.start()
+
+        async def have_failed() -> bool:
+            return all(part.count > 3 for part in parts[:5])
+
+        await eventually(have_failed)
+        await loops.stop(1)
+    assert [(entry["event"], entry["of"]) for entry in logs] == [("outage_began", "database")]
+
+
 async def test_a_backlog_is_worked_off_without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "STEP_SECONDS", 3600)
     holds, others = Steps(*[1] * 20), Steps()
-    parts: Any = (others, others, others, holds, others, others)
+    parts: Any = (others, others, others, holds, others, others, Outages())
     loops = Worker(*parts)
     loops.start()
 

@@ -65,6 +65,7 @@ from tolem.storage.store import Decision, Store
 from tolem.storage.timekeeping import Timekeeper
 from tolem.storage.vault import Vault
 from tolem.telemetry import (
+    Outages,
     log,
     messages_undelivered,
     operations_by_age,
@@ -156,7 +157,8 @@ async def open_gateway(
     if timekeeper is not None:
         await timekeeper.open()
     freed = await claims.free_all_leases(store)
-    controls = Controls(store, clock) if config.is_sandbox else None
+    outages = Outages()
+    controls = Controls(store, clock, outages) if config.is_sandbox else None
     if controls is not None:
         await controls.open()
         clock = controls.clock
@@ -175,7 +177,7 @@ async def open_gateway(
     async def find_terms(terminal_id: UUID) -> Terms:
         return terms_of(await directory.get_terminal(terminal_id))
 
-    notifier = Notifier(store, clock, ids, carrier, instance, find_terms, on_try=_count_try)
+    notifier = Notifier(store, clock, ids, carrier, instance, find_terms, on_try=_count_try, outages=outages)
     limits = Limits(config.acquirer_timeout_seconds, config.recovery_margin_seconds, config.recovery_tries)
     acquiring = Acquiring(store, clock, ids, acquirer, notifier, limits)
     access = Access(store, directory, clock)
@@ -251,7 +253,7 @@ async def open_gateway(
             config.public_url,
         ),
     )
-    worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, cards, notifier)
+    worker = Worker(Recovery(acquiring, directory), authentications, expiry, holds, cards, notifier, outages)
     worker.start()
     app = controls.watch(edge) if controls else edge
     if config.is_sandbox:
@@ -358,6 +360,12 @@ def prepare_sandbox_database(config: Config) -> Stamp:
     if stamp.mode != config.mode:
         raise InvalidConfig(f"the database is stamped {stamp.mode!r}, this process runs as {config.mode!r}")
     return stamp
+
+
+async def publish(config: Config, store: Store) -> None:
+    """A sandbox's database has the published client and terminal from its first day, whether it was served or not."""
+    sealer = load_sealer(config.server_key, config.database, is_sandbox=True)
+    await store_fixtures(store, SystemClock(), sealer)
 
 
 async def store_fixtures(store: Store, clock: Clock, sealer: Sealer) -> None:

@@ -114,12 +114,15 @@ def worker(**flags: Any) -> None:
 @_DATABASE
 def migrate(**flags: Any) -> None:
     """Create or upgrade the tables of the database."""
+    from tolem import bootstrap
     from tolem.storage import migrate as migrations
 
     config = console.load(flags)
     with console.one_line_errors():
-        migrations.migrate(config.database, mode=config.mode)
-    click.echo(f"the database is at version {migrations.EXPECTED_VERSION}, for {config.mode}")
+        stamp = migrations.migrate(config.database, mode=config.mode)
+    if config.is_sandbox and stamp.mode == config.mode:
+        console.with_store(config, lambda store: bootstrap.publish(config, store))
+    click.echo(f"the database is at version {stamp.version}, for {stamp.mode}")
 
 
 @main.group()

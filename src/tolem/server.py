@@ -17,12 +17,16 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tolem.telemetry import log
 
 GRACE_SECONDS = 8
 """Running requests get this long after SIGTERM; the rest of the 10 s is for storing and closing."""
 KEEP_ALIVE_SECONDS = 15
+REQUEST_SECONDS_MAX = 30.0
+"""Head and body of a request are here by then, or its connection is closed: uvicorn waits for both without an end. The
+edge answers a body that it waits for sooner (web/http.py)."""
 RESTART_SECONDS = 1.0
 """A worker that dies sooner after its start than this is started again with a pause."""
 FD_VARIABLE = "TOLEM_WORKER_FDS"
@@ -30,15 +34,42 @@ FD_VARIABLE = "TOLEM_WORKER_FDS"
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us: uvicorn would raise them again at its end, and the exit status would not be 0."""
+    """Leaves signals to us: uvicorn would raise them again at its end, and the exit status would not be 0. Closes the
+    connections of clients that never finish a request."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+        self._owing: dict[HttpToolsProtocol, tuple[object, float]] = {}
+        """Clients that owed the rest of a request at the last look: after which request, and since when."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # once a second, so that it costs requests nothing
+            self._close_owing(time.monotonic())
+        return await super().on_tick(counter)
+
+    def _close_owing(self, now: float) -> None:
+        owing: dict[HttpToolsProtocol, tuple[object, float]] = {}
+        closed = 0
+        for connection in self.server_state.connections:
+            assert isinstance(connection, HttpToolsProtocol)  # noqa: S101 - as configured below
+            if connection.transport.is_closing() or not _owes(connection):
+                continue
+            cycle, since = self._owing.get(connection, (None, now))
+            if cycle is not connection.cycle:
+                since = now
+            if now - since < REQUEST_SECONDS_MAX:
+                owing[connection] = connection.cycle, since
+            else:
+                connection.transport.close()
+                closed += 1
+        self._owing = owing
+        if closed:
+            log.info("unfinished_requests_closed", connections=closed, seconds=REQUEST_SECONDS_MAX)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -178,11 +209,19 @@ def worker_command(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "tolem.cli", *arguments]
 
 
+def _owes(connection: HttpToolsProtocol) -> bool:
+    """It is the client's turn: the rest of a body or a head. Between two requests uvicorn has a limit of its own."""
+    cycle: RequestResponseCycle | None = connection.cycle
+    if cycle is None or cycle.response_complete:
+        return connection.timeout_keep_alive_task is None
+    return cycle.more_body and not connection.pipeline
+
+
 def _configure(app: ASGIApp, trusted_proxies: str) -> uvicorn.Config:
     proxies = [proxy.strip() for proxy in trusted_proxies.split(",") if proxy.strip()]
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpToolsProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

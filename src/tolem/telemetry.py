@@ -5,13 +5,17 @@ variables in traces, and no address of a page: such a path is a permission to pa
 import logging
 import os
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
+
+from tolem.domain.errors import Overloaded, Uncertain
 
 log: FilteringBoundLogger = structlog.get_logger("tolem")
 
@@ -51,6 +55,68 @@ operations_by_age = Gauge(
 operations_given_up = Gauge(
     "tolem_operations_given_up", "Operations that wait for tolem resolve", multiprocess_mode="livemostrecent"
 )
+
+
+STILL_SECONDS = 60.0
+STILL_SECONDS_MAX = 3600.0
+"""An outage that lasts is a line after so long, then after twice that, and so on up to an hour."""
+OVER_SECONDS = 10.0
+"""So long nothing of it may fail before it counts as over: what comes and goes is one outage."""
+
+
+class _Outage:
+    def __init__(self, now: float) -> None:
+        self.began_at = self.failed_at = now
+        self.failures = 0
+        self.still_seconds = STILL_SECONDS
+        self.tell_at = now + STILL_SECONDS
+        self.loops: dict[str, bool] = {}
+        """Whoever was hit → whether it still is."""
+
+
+class Outages:
+    """What the loops of a process fail at, told once with its trace, seldom while it lasts, and once when it is over.
+
+    A database that is away stops all loops, and is one outage; anything else is one of its loop and kind.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._open: dict[tuple[str, str], _Outage] = {}
+
+    def failed(self, loop: str, error: Exception) -> None:
+        """A step of that loop raised."""
+        now, kind = self._now(), type(error).__name__
+        of = ("database", "") if isinstance(error, Overloaded | Uncertain) else (loop, kind)
+        outage = self._open.get(of)
+        if outage is None:
+            outage = self._open[of] = _Outage(now)
+            log.error("outage_began", of=of[0], loop=loop, exc_info=error)
+        outage.failures += 1
+        outage.failed_at = now
+        outage.loops[loop] = True
+        if now >= outage.tell_at:
+            outage.still_seconds = min(outage.still_seconds * 2, STILL_SECONDS_MAX)
+            outage.tell_at = now + outage.still_seconds
+            log.warning(
+                "outage_lasts",
+                of=of[0],
+                cause=kind,
+                seconds=round(now - outage.began_at),
+                failures=outage.failures,
+                loops=sorted(name for name, is_hit in outage.loops.items() if is_hit),
+            )
+
+    def succeeded(self, loop: str) -> None:
+        """A step of that loop went well."""
+        for of, outage in tuple(self._open.items()):
+            if loop not in outage.loops:
+                continue
+            outage.loops[loop] = False
+            if not any(outage.loops.values()) and self._now() - outage.failed_at >= OVER_SECONDS:
+                del self._open[of]
+                seconds = round(outage.failed_at - outage.began_at)
+                log.warning("outage_over", of=of[0], seconds=seconds, failures=outage.failures)
 
 
 def configure_logging(log_format: str) -> None:

@@ -1,7 +1,7 @@
 """The work that no request starts: recovery, expiry, holds, notifications, purge.
 
-Runs in `serve` beside the pages, or alone (`tolem worker`). A step that fails is logged and tried again; the loops end
-only when they are told to.
+Runs in `serve` beside the pages, or alone (`tolem worker`). A step that fails is told of and tried again; the loops
+end only when they are told to.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from tolem.flows.holds import Holds
 from tolem.flows.recovery import Recovery
 from tolem.flows.saved_cards import SavedCards
 from tolem.notifications.notifier import Notifier
-from tolem.telemetry import log
+from tolem.telemetry import Outages
 
 STEP_SECONDS = 1.0
 PURGE_SECONDS = 60.0
@@ -32,6 +32,7 @@ class Worker:
         holds: Holds,
         cards: SavedCards,
         notifier: Notifier,
+        outages: Outages,
     ) -> None:
         self._recovery = recovery
         self._authentications = authentications
@@ -39,6 +40,7 @@ class Worker:
         self._holds = holds
         self._cards = cards
         self._notifier = notifier
+        self._outages = outages
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -71,8 +73,9 @@ class Worker:
             try:
                 done = await step()
                 pause = 0.0 if done else seconds
+                self._outages.succeeded(name)
             except Exception as error:
-                log.error("step_failed", step=name, exc_info=error)
+                self._outages.failed(name, error)
                 pause = min(max(pause, seconds) * 2, FAILURE_SECONDS_MAX)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause or 0.01):

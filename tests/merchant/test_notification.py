@@ -167,6 +167,8 @@ def test_amounts_compare_as_decimals(written: str, expected: Decimal | int | str
         ({"code": ""}, "code is ''"),
         ({"code": True}, "code is not a text"),
         ({"reasonCode": "x"}, "reasonCode is not a number"),
+        ({"reasonCode": "465"}, "code is 'ok' beside reasonCode 465"),
+        ({"reasonCode": -1}, "code is 'ok' beside reasonCode -1"),
         ({"id": []}, "id is not a text"),
     ),
 )

@@ -1,6 +1,7 @@
 """SQLite: one server a file, the command line beside it, and a disk that fails."""
 
 import asyncio
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tests.storage.build import AT, TERMINAL_ID, build_merchant, open_order, put
 from tests.storage.conftest import ask_database
 from tests.storage.processes import child
 from tolem.storage import keys
+from tolem.storage.migrate import migrate
 from tolem.storage.open import open_store
 from tolem.storage.schema import tolem_schema
 from tolem.storage.sqlite import DatabaseInUse, SqliteEngine
@@ -146,3 +148,27 @@ async def test_a_batch_that_writes_nothing_waits_for_no_disk(sqlite_file: Path) 
 async def test_an_address_that_is_no_database_of_ours_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="sqlite:///"):
         await open_store(url, schema=tolem_schema, instance=1)
+
+
+def _modes_in(folder: Path) -> dict[str, str]:
+    return {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+
+
+async def test_only_their_user_reads_the_files(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        migrate(f"sqlite:///{tmp_path}/migrated.db", mode="sandbox")
+        store = await open_store(f"sqlite:///{tmp_path}/served.db", schema=tolem_schema, instance=1)
+        try:
+            modes = _modes_in(tmp_path)
+        finally:
+            await store.close()
+    finally:
+        os.umask(before)
+    made = ("migrated.db", "served.db", "served.db-shm", "served.db-wal", "served.db.lock")
+    assert modes == dict.fromkeys(made, "0o600")
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="No such file or directory"):
+        migrate(f"sqlite:///{tmp_path}/none/tolem.db", mode="sandbox")

@@ -14,7 +14,9 @@ from tests.gateway import APPROVED_CARD, ORIGIN, Answer, Caller, running_gateway
 
 from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.storage import keys
+from tolem.storage.change import Unavailable
 from tolem.storage.store import Store
+from tolem.web import http
 from tolem.wire.lzstring import decompress
 
 INVOICE = "000000001"
@@ -122,6 +124,50 @@ async def test_a_body_without_a_length_is_cut_off_at_the_limit(sqlite_url: str) 
         assert_oauth_error(answer, 413, "invalid_request", "larger")
 
 
+async def test_a_body_that_never_ends_is_waited_for_in_bounds(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watched(sqlite_url) as caller:
+        path = await caller.page(INVOICE)
+        bearer = {"authorization": f"Bearer {(await caller.token('000000002'))['access_token']}"}
+        form = {"content-type": "application/x-www-form-urlencoded", "origin": ORIGIN}
+        monkeypatch.setattr(http, "BODY_SECONDS_MAX", 0.01)
+        caller.stalls = True
+        for route, head in (
+            ("/oauth2/token", {"content-type": "application/json"}),
+            (f"/operation/{TERMINAL_ID}/charge", bearer | {"content-type": "application/json"}),
+            ("/payform/", form),
+            (path, form),
+        ):
+            with capture_logs() as logs:
+                answer = await caller.call("POST", route, b"a", head)
+            assert (answer.status, answer.headers["connection"]) == (408, "close"), route
+            if "json" in answer.headers["content-type"]:
+                assert "not complete after 0.01 seconds" in answer.json()["message"]
+            else:
+                assert answer.state == ("form" if route == path else "invalid")
+            assert [entry["reason"] for entry in logs] == [
+                "the body was not complete after 0.01 seconds: send it at once"
+            ]
+        assert await caller.payment_count() == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "content_type"),
+    (
+        ("gateway.test", "/sandbox/faults", "application/json"),
+        ("acs.localhost", "/challenge", "application/x-www-form-urlencoded"),
+    ),
+)
+async def test_hanging_up_in_the_middle_of_a_body_is_no_fault(
+    sqlite_url: str, host: str, path: str, content_type: str
+) -> None:
+    async with watched(sqlite_url) as caller:
+        caller.stalls = True
+        caller.gone.set()
+        with capture_logs() as logs:
+            await caller.call("POST", path, b"{", {"host": host, "content-type": content_type})
+        assert [entry for entry in logs if entry["log_level"] != "info"] == []
+
+
 async def test_wrong_secrets_are_limited_by_address_and_never_lock_the_shop_out(sqlite_url: str) -> None:
     async with watched(sqlite_url) as caller:
         answers = [await caller.request_token(INVOICE, client_secret="wrong" * 8) for _ in range(12)]
@@ -154,7 +200,10 @@ async def test_browsers_may_ask_for_a_token(sqlite_url: str) -> None:
         answer = await caller.call("OPTIONS", "/oauth2/token", headers={"origin": "https://shop.example"})
         assert answer.status == 204
         assert "POST" in answer.headers["access-control-allow-methods"]
-        assert (await caller.get("/oauth2/token")).status == 405
+        for path in ("/oauth2/token", "/oauth2/token/", "/epay2/oauth2/token/"):
+            assert (await caller.get(path)).status == 405
+        answer = await caller.form("/epay2//oauth2/token/", caller.token_fields(INVOICE))
+        assert answer.status == 200
 
 
 async def test_a_refusal_speaks_the_pay_objects_language(sqlite_url: str) -> None:
@@ -360,4 +409,21 @@ async def test_a_fault_of_ours_has_an_incident_number_and_one_line(
         assert answer.status == 500
         (line,) = [line for line in logs if line["log_level"] == "error"]
         assert answer.json()["incident"] == line["incident"]
+        assert line["incident"] in answer.json()["error_description"]
         assert "fire" not in answer.text
+
+
+async def test_a_database_that_is_away_or_locked_is_told_as_such(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(sqlite_url) as caller:
+
+        async def locked(*_: Any) -> None:
+            raise Unavailable("/srv/tolem.db is being written by another process")
+
+        monkeypatch.setattr(caller.store, "change", locked)
+        answer = await caller.request_token(INVOICE)
+        assert_oauth_error(answer, 503, "temporarily_unavailable", "nothing was changed: try again")
+        assert answer.json()["error_description"] == answer.json()["message"]
+        assert answer.headers["retry-after"] == "1"
+        assert "/srv" not in answer.text

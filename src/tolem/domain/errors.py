@@ -2,6 +2,7 @@
 
     Refused          the caller's mistake; says what to change, and changes nothing
     Overloaded       nobody's mistake: nothing was stored, the same may be tried again later
+    Uncertain        nobody's mistake: the database was lost while it stored; only reading can tell what it has
     Limited          too many declines lately: nothing was stored or sent, the payer has to wait a little
 
 A decline is not here: it is a value on the payment. Our own faults are ordinary exceptions, logged once at the edge.
@@ -34,6 +35,10 @@ class Refusal(StrEnum):
 
 class Overloaded(Exception):
     """Too much waits, or what it needs is away. Nothing was stored."""
+
+
+class Uncertain(Exception):
+    """The change may or may not be stored; only reading can tell, once the database is back."""
 
 
 class Limited(Exception):

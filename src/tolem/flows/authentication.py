@@ -49,6 +49,7 @@ from tolem.flows.directory import Directory
 from tolem.flows.limits import Attempt, AttemptLimits
 from tolem.flows.outcome import Recorded
 from tolem.flows.saved_cards import agree, keys_of
+from tolem.flows.steps import tell_failures
 from tolem.storage import keys, sweeps
 from tolem.storage.sealed_cards import CardSealer
 from tolem.storage.sealing import CannotOpen
@@ -192,9 +193,7 @@ class Authentications:
         """Fails the attempts whose payers did not come back in time. Returns how many ended."""
         due = await sweeps.due_authentications(self._acquiring.store, now=self._now(), limit=BATCH)
         results = await asyncio.gather(*(self._expire(payment_id) for payment_id in due), return_exceptions=True)
-        for payment_id, result in zip(due, results, strict=True):
-            if isinstance(result, Exception):  # nobody else's waits for it
-                log.error("expiry_failed", payment=str(payment_id), exc_info=result)
+        tell_failures("expiry_failed", "payment", zip(due, results, strict=True))
         return sum(result is True for result in results)
 
     # Steps -----------------------------------------------------------------------------------------------------------

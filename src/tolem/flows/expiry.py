@@ -13,6 +13,7 @@ from tolem.flows import rounds
 from tolem.flows.acquiring import Acquiring
 from tolem.flows.directory import Directory
 from tolem.flows.rounds import RoundEnd
+from tolem.flows.steps import tell_failures
 from tolem.notifications.notifier import Notifier
 from tolem.storage import keys, sweeps
 from tolem.storage.store import Decision, Store
@@ -42,9 +43,7 @@ class Expiry:
         """Fails the rounds that are overdue. Returns how many ended."""
         order_ids = await sweeps.due_rounds(self._store, now=self._clock.now(), limit=BATCH)
         results = await asyncio.gather(*(self._expire(order_id) for order_id in order_ids), return_exceptions=True)
-        for order_id, result in zip(order_ids, results, strict=True):
-            if isinstance(result, Exception):  # nobody else's round waits for it
-                log.error("expiry_failed", order=str(order_id), exc_info=result)
+        tell_failures("expiry_failed", "order", zip(order_ids, results, strict=True))
         return sum(result for result in results if isinstance(result, int))
 
     async def purge(self) -> int:

@@ -5,6 +5,7 @@ import asyncio
 from tolem.clock import Clock
 from tolem.domain.errors import Refused
 from tolem.flows.operations import MoneyResult, Operations
+from tolem.flows.steps import tell_failures
 from tolem.storage import sweeps
 from tolem.storage.store import Store
 from tolem.storage.sweeps import DueHold
@@ -37,6 +38,10 @@ class Holds:
         for hold, result in zip(due, results, strict=True):
             if isinstance(result, Refused):  # captured or voided by the shop meanwhile
                 log.info("hold_kept", payment=str(hold.payment_id), reason=result.message)
-            elif isinstance(result, Exception):
-                log.error("hold_release_failed", payment=str(hold.payment_id), exc_info=result)
+        failed = (
+            (hold.payment_id, result)
+            for hold, result in zip(due, results, strict=True)
+            if not isinstance(result, Refused)
+        )
+        tell_failures("hold_release_failed", "payment", failed)
         return sum(isinstance(result, MoneyResult) and result.is_settled for result in results)

@@ -30,6 +30,7 @@ from tolem.flows import outcome
 from tolem.flows.acquiring import Acquiring
 from tolem.flows.directory import Directory
 from tolem.flows.outcome import Recorded
+from tolem.flows.steps import tell_failures
 from tolem.storage import keys, sweeps
 from tolem.storage.store import Decision
 from tolem.telemetry import log, recoveries_total
@@ -57,9 +58,9 @@ class Recovery:
             acquiring.store, real_now=acquiring.clock.real_now(), until=acquiring.claim_until(), limit=BATCH
         )
         results = await asyncio.gather(*(self._recover(operation) for operation in claimed), return_exceptions=True)
-        for operation, result in zip(claimed, results, strict=True):
-            if isinstance(result, Exception):  # it is due again when its claim ends
-                log.error("recovery_failed", operation=str(operation.id), exc_info=result)
+        # What failed is due again when its claim ends.
+        ids = (operation.id for operation in claimed)
+        tell_failures("recovery_failed", "operation", zip(ids, results, strict=True))
         return len(claimed)
 
     async def _recover(self, operation: Operation) -> None:

@@ -173,6 +173,9 @@ def _read_outcome(
     amount = _amount(payload, "amount")
     if amount != exact(expected.amount):
         _differs("amount", amount, expected.amount)
+    reason_code = _reason_code(payload.get("reasonCode", 0))
+    if is_paid and reason_code != 0:
+        raise InvalidNotification(f"code is 'ok' beside reasonCode {reason_code}: one of the two is wrong")
     return Notification(
         is_paid=is_paid,
         payment_id=_text(payload, "id"),
@@ -184,7 +187,7 @@ def _read_outcome(
         card_mask=_text(payload, "cardMask"),
         card_type=_text(payload, "cardType"),
         reason=_text(payload, "reason"),
-        reason_code=_reason_code(payload.get("reasonCode", 0)),
+        reason_code=reason_code,
         account_id=_text(payload, "accountId") or _text(payload, "acountId"),
         message_id=message_id,
         raw=_without_secret(payload),

@@ -15,6 +15,7 @@ from typing import Protocol
 from uuid import UUID
 
 from tolem.clock import Clock
+from tolem.domain.errors import Overloaded, Uncertain
 from tolem.domain.history import MessageWithOrder
 from tolem.domain.message import Message, MessageState
 from tolem.ids import Ids
@@ -27,7 +28,10 @@ from tolem.notifications.terms import LEASE, Terms
 from tolem.storage import keys
 from tolem.storage.claims import claim_messages, free_leases, list_due_hosts
 from tolem.storage.store import Decision, Store
-from tolem.telemetry import log
+from tolem.telemetry import Outages, log
+
+LOOP = "notifications"
+"""Its name, where failures are told."""
 
 CONCURRENCY = 1024
 """Tries at one time in this process."""
@@ -69,9 +73,10 @@ class Notifier:
         per_host: int = PER_HOST,
         poll_seconds: float = POLL_SECONDS,
         on_try: Callable[[TryResult], None] | None = None,
+        outages: Outages | None = None,
     ) -> None:
         """`instance`: the store's own, since leases end with it. `find_terms`: of a terminal, by its id. `on_try` is
-        told of every try that was stored."""
+        told of every try that was stored, `outages` of what the loop fails at."""
         self._store = store
         self._clock = clock
         self._ids = ids
@@ -81,6 +86,7 @@ class Notifier:
         self._hosts = Hosts(concurrency, per_host)
         self._poll_seconds = poll_seconds
         self._on_try = on_try
+        self._outages = outages or Outages()
         self._tasks: set[asyncio.Task[None]] = set()
         self._of_order: dict[UUID, asyncio.Task[None]] = {}
         """The latest running try of each order."""
@@ -122,11 +128,12 @@ class Notifier:
                     await self._free_leases()
                     await self._claim()
                     failures = 0
+                    self._outages.succeeded(LOOP)
                     await self._sleep(self._poll_seconds)
-                except Exception:
+                except Exception as error:
                     delay = BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)]
                     failures += 1
-                    log.exception("notifications_claim_failed", retry_seconds=delay)
+                    self._outages.failed(LOOP, error)
                     await asyncio.sleep(delay)
         finally:
             self._loop_ended.set()
@@ -221,8 +228,12 @@ class Notifier:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            # Its lease runs out, and the message is sent again.
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # Its lease runs out, and the message is sent again.
+        if isinstance(error, Overloaded | Uncertain):
+            self._outages.failed(LOOP, error)
+        else:
             log.error("notification_fault", exc_info=error)
 
     async def _deliver(self, message: Message, slot: Slot, older: asyncio.Task[None] | None) -> None:

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -121,7 +121,7 @@ def _build_pages(book: AcsBook, clock: Clock, translator: Translator) -> Starlet
             Route(CHALLENGE_PATH, challenge, methods=["POST"]),
             *(Route(path, serve_static) for path in STATIC),
         ],
-        exception_handlers={404: refuse, 405: refuse},
+        exception_handlers={404: refuse, 405: refuse, ClientDisconnect: refuse},
     )
 
 

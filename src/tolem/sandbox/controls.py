@@ -18,15 +18,16 @@ from tolem.sandbox.routes import clock_routes, fault_routes
 from tolem.sandbox.state import SandboxState, SharedState
 from tolem.sandbox.time_machine import Step, TimeMachine
 from tolem.storage.store import Store
+from tolem.telemetry import Outages
 
 
 class Controls:
     """One process's part of them."""
 
-    def __init__(self, store: Store, real_clock: Clock) -> None:
+    def __init__(self, store: Store, real_clock: Clock, outages: Outages) -> None:
         self.clock = SandboxClock(real_clock)
         self._store = store
-        self._state = SharedState(store)
+        self._state = SharedState(store, outages)
         self.carrier = FaultyCarrier(store, self.clock, self._state)
         self._notifier: Notifier | None = None
         self._state.listeners.append(self._follow)

@@ -22,7 +22,7 @@ from tolem.storage import keys
 from tolem.storage.liveness import IsOrphaned
 from tolem.storage.store import Decision, Store
 from tolem.storage.tables import Setting, settings
-from tolem.telemetry import log
+from tolem.telemetry import Outages
 
 STATE_NAME = "sandbox"
 FOLLOWER_PREFIX = "sandbox_follower_"
@@ -59,12 +59,14 @@ class NotFollowed(Overloaded):
 class SharedState:
     """One process's view of the row. `read` and `change` may be used alone; `open` also follows what others change."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, outages: Outages | None = None) -> None:
+        """`outages`: told of what following fails at."""
         self.current = SandboxState()
         """As last seen."""
         self.listeners: list[Callable[[SandboxState], None]] = []
         """Called with every new state, before `change` returns."""
         self._store = store
+        self._outages = outages or Outages()
         self._has_others = store.dialect == "postgresql"
         self._follower_key = keys.setting_by_name(f"{FOLLOWER_PREFIX}{store.instance}")
         self._told = -1
@@ -132,18 +134,15 @@ class SharedState:
                 listener(state)
 
     async def _follow(self) -> None:
-        is_readable = True
         while not self._stopping:
             heard = self._heard
             try:
                 await self.read()
                 if self._has_others and self._told < self.current.version:
                     await self._tell_version()
-                is_readable = True
+                self._outages.succeeded("sandbox_state")
             except Exception as error:
-                if is_readable:  # once: the database may be away for long
-                    log.warning("sandbox_state_unread", exc_info=error)
-                is_readable = False
+                self._outages.failed("sandbox_state", error)
             await asyncio.sleep(PAUSE_SECONDS)
             await _wait(heard, LOOK_SECONDS)
 

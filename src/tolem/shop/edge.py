@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tolem.shop.config import ShopConfig, origin_of
@@ -57,12 +57,15 @@ class SecurityHeaders:
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The whole body. HTTPException 413 as soon as it is longer than the bound."""
+    """The whole body. HTTPException 413 as soon as it is longer than the bound, 400 if it breaks off."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > bytes_max:
-            raise HTTPException(413, f"the body is longer than {bytes_max} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > bytes_max:
+                raise HTTPException(413, f"the body is longer than {bytes_max} bytes")
+    except ClientDisconnect as problem:
+        raise HTTPException(400, "the body broke off") from problem
     return bytes(body)
 
 

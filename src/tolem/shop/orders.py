@@ -5,11 +5,12 @@ Called by the pages through threads, so that a slow disk holds no page. Invarian
 secret_hash is in no logged body; what a method wrote is on the disk when it returns.
 """
 
+import os
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -167,6 +168,9 @@ class Orders:
 
     def __init__(self, path: str) -> None:
         self._lock = threading.Lock()
+        if path != ":memory:":  # for its user only: it holds what proves a notification
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
         self._database.row_factory = sqlite3.Row
         self._database.execute("PRAGMA journal_mode = WAL")

@@ -3,6 +3,8 @@
 Overloaded       nothing was stored: too much waits, or the store is closing; come again later
   Unavailable    nothing was stored: the database can't be reached
 Uncertain        the connection was lost at COMMIT and the outcome could not be learned: read before going on
+
+The first and the last are the domain's own: flows and edge tell them from a caller's mistake.
 """
 
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -16,10 +18,6 @@ F_co = TypeVar("F_co", covariant=True)
 
 class Unavailable(Overloaded):
     """Nothing was stored: there is no connection to the database."""
-
-
-class Uncertain(Exception):
-    """The change may or may not be stored; only reading can tell, once the database is back."""
 
 
 class Key(NamedTuple, Generic[F_co]):

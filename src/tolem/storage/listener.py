@@ -49,7 +49,8 @@ class Listener:
                     async for _ in connection.notifies():
                         self._tell()
             except (psycopg.Error, OSError) as error:
-                log.info("listener_reconnects", cause=type(error).__name__)
+                if failures == 0:  # once: the database may be away for long
+                    log.info("listener_reconnects", cause=type(error).__name__)
             self.is_listening = False
             await asyncio.sleep(RECONNECT_SECONDS[min(failures, len(RECONNECT_SECONDS) - 1)])
             failures += 1

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from tolem.storage.mapping import Schema
 from tolem.storage.open import is_sqlite, libpq_url, open_store, sqlite_path
+from tolem.storage.sqlite import make_file
 from tolem.storage.store import Store
 from tolem.storage.tables import settings
 
@@ -99,6 +100,7 @@ def has_tables(url: str, schema: Schema, *, pg_schema: str | None = None) -> boo
 @contextmanager
 def _engine(url: str, pg_schema: str | None = None) -> Iterator[sa.Engine]:
     if is_sqlite(url):
+        make_file(sqlite_path(url))
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         sa.event.listen(engine, "connect", _take_over_transactions)
         sa.event.listen(engine, "begin", _begin)

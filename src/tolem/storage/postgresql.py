@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tolem.domain.errors import Uncertain
 from tolem.storage.batch import Fetch
-from tolem.storage.change import Unavailable, Uncertain
+from tolem.storage.change import Unavailable
 from tolem.storage.listener import Listener
 from tolem.storage.statements import Query, Row, Rows
 from tolem.telemetry import log
@@ -223,7 +224,7 @@ class PostgresEngine:
 
     async def _ask_outcome(self, transaction_id: str) -> bool:
         """Did it commit? Asked of the server, never guessed; its backend may need a moment to notice and give up."""
-        for _ in range(OUTCOME_TRIES):
+        for number in range(OUTCOME_TRIES):
             try:
                 if self._connection().closed:
                     self._writer = await self._connect_writer()
@@ -235,7 +236,8 @@ class PostgresEngine:
                 # "in the future": the server crashed and came back without ever having written this id to disk.
                 return False
             except (psycopg.Error, OSError) as error:
-                log.warning("outcome_unknown", cause=type(error).__name__)
+                if number == 0:
+                    log.warning("outcome_unknown", cause=type(error).__name__)
                 await self._connection().close()
             else:
                 if status in ("committed", "aborted"):

@@ -29,6 +29,8 @@ T = TypeVar("T")
 BUSY_SECONDS = 0.004
 """Longest pause between two tries to begin while another process writes."""
 STATEMENTS_CACHED = 512
+PRIVATE = 0o600
+"""Permissions of the files that are made here."""
 PRAGMAS = (
     "busy_timeout=5000",  # for the next line, which may find the file being written
     "journal_mode=wal",
@@ -48,6 +50,18 @@ def end_process(reason: str) -> None:
     log.critical("storage_failed", reason=reason)
     logging.shutdown()
     os._exit(os.EX_IOERR)
+
+
+def make_file(path: Path) -> None:
+    """An empty database that only its user can read, if there is none: SQLite gives what it makes beside a database
+    (-wal, -shm, -journal) the permissions of that. Raises sqlite3.OperationalError."""
+    try:
+        # One that is there is not even opened: closing it would give away the locks that this process has on it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, PRIVATE))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise sqlite3.OperationalError(f"{path}: {error.strerror}") from error
 
 
 class SqliteEngine:
@@ -72,6 +86,7 @@ class SqliteEngine:
 
     async def open(self) -> None:
         """Takes the lock file and opens both connections. Raises DatabaseInUse."""
+        make_file(self._path)
         if self._exclusive:
             self._lock_descriptor = _take_lock(self._path)
         self._writer = self._connect()
@@ -214,7 +229,7 @@ def _settle_commit(future: "asyncio.Future[None]", error: Exception | None) -> N
 def _take_lock(path: Path) -> int:
     """The descriptor of `<file>.lock`, locked for as long as it is open, which ends with the process at the latest."""
     lock_path = Path(f"{path}.lock")
-    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, PRIVATE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

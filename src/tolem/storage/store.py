@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import sqlalchemy as sa
 
-from tolem.domain.errors import Overloaded
+from tolem.domain.errors import Overloaded, Uncertain
 from tolem.storage.batch import Batch, Conflict
-from tolem.storage.change import Decision, Key, Unavailable, Uncertain
+from tolem.storage.change import Decision, Key, Unavailable
 from tolem.storage.engine import Engine
 from tolem.storage.mapping import Schema
 from tolem.storage.statements import Query, statements_of

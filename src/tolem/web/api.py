@@ -21,7 +21,7 @@ from tolem.flows.operations import MoneyRequest, MoneyResult, Operations
 from tolem.flows.status import Answer, Found, Statuses
 from tolem.telemetry import faults_total, log, requests_seconds
 from tolem.web.app import new_incident, render_fault
-from tolem.web.http import BodyTooLarge, Disconnected, Request, Response, json_response
+from tolem.web.http import BodyUnread, Disconnected, Request, Response, json_response
 from tolem.wire import operations as wire
 from tolem.wire.status import ResultCode, render_result, render_status
 from tolem.wire.token import INVOICE_ID
@@ -192,7 +192,7 @@ class Endpoint:
             response = await self._answer(request, scope["path_params"])
         except Disconnected:
             return
-        await response.send(send, without_body=request.method == "HEAD")
+        await response.send(request, send)
         requests_seconds.labels(self._name).observe(time.perf_counter() - started)
 
     async def _answer(self, request: Request, path: dict[str, str]) -> Response:
@@ -208,7 +208,9 @@ class Endpoint:
             return self._answer_refusal(request, refused)
         except Overloaded:
             log.warning("overloaded", route=self._name)
-            body = self._render_error("too busy, nothing was asked of the acquirer; try again", OVERLOADED_CODE)
+            body = self._render_error(
+                "the call cannot begin now, nothing was asked of the acquirer; try again", OVERLOADED_CODE
+            )
             return json_response(503, body, (b"retry-after", b"1"))
         except Exception as error:
             incident = new_incident()
@@ -218,8 +220,8 @@ class Endpoint:
 
     def _answer_refusal(self, request: Request, refused: Refused) -> Response:
         status = HTTP_STATUSES.get(refused.refusal, 400)
-        if isinstance(refused, BodyTooLarge):
-            status = 413
+        if isinstance(refused, BodyUnread):
+            status = refused.status
         elif isinstance(refused, wire.WrongContentType):
             status = 415
         extra: tuple[tuple[bytes, bytes], ...] = ()

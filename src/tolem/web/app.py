@@ -22,9 +22,13 @@ from tolem.web.oauth import CORS, TokenEndpoint
 from tolem.web.pages import Pages
 from tolem.web.return_address import RETURN_PREFIX, ReturnEndpoint
 from tolem.web.shells import PageBytes
+from tolem.wire.token import render_oauth_error
 
-TOKEN_PATHS = ("/epay2/oauth2/token", "/oauth2/token")
+TOKEN_PATHS = ("/epay2/oauth2/token", "/epay2/oauth2/token/", "/oauth2/token", "/oauth2/token/")
 PAYFORM_PATHS = ("/payform", "/payform/", "/redesign-payform", "/redesign-payform/")
+
+UNAVAILABLE = "no request can be stored now, nothing was changed: try again in a moment"
+"""The database is away, or written by another process, or more waits for it than may."""
 
 _SLASHES = re.compile("/{2,}")
 
@@ -89,7 +93,7 @@ class Edge:
             response = self._answer_fault(request, route, error)
         if isinstance(response.body, PageBytes) and "gzip" in request.header(b"accept-encoding"):
             response = _gzipped(response, response.body)
-        await response.send(send, without_body=request.method == "HEAD")
+        await response.send(request, send)
         route.seconds.observe(time.perf_counter() - started)
 
     def _answer_overload(self, request: Request, route: Route) -> Response:
@@ -98,8 +102,7 @@ class Edge:
         if route.is_for_payers:
             busy = message(request, 503, self._pages.busy(preferred_language(request), page_path_of(request)))
             return busy._replace(headers=[*busy.headers, retry])
-        body = {"error": "temporarily_unavailable", "code": 461, "message": "too many requests wait; try again"}
-        return json_response(503, msgspec.json.encode(body), retry, *CORS)
+        return json_response(503, render_oauth_error("temporarily_unavailable", 461, UNAVAILABLE), retry, *CORS)
 
     def _answer_fault(self, request: Request, route: Route, error: Exception) -> Response:
         incident = new_incident()
@@ -126,11 +129,13 @@ def new_incident() -> str:
 
 def render_fault(incident: str) -> bytes:
     """What a program is told of a fault of ours."""
+    message = f"an unexpected fault on our side, incident {incident}"
     return msgspec.json.encode(
         {
             "error": "server_error",
+            "error_description": message,
             "code": 456,
-            "message": f"an unexpected fault on our side, incident {incident}",
+            "message": message,
             "incident": incident,
         }
     )

@@ -34,7 +34,7 @@ from tolem.web.card_choice import REMOVE_FIELD, REMOVED, offer_cards, read_card_
 from tolem.web.card_form import BUSY, RETYPE, UNREAD, WAIT
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF, security_headers
-from tolem.web.http import BodyTooLarge, Request, Response, json_response, redirect
+from tolem.web.http import BodyUnread, Request, Response, json_response, redirect
 from tolem.web.kept_form import keep_form, open_form, seal_form
 from tolem.web.pages import RESULT_STATES, Pages
 from tolem.web.view import PageStatus, PageView, is_visible
@@ -94,7 +94,7 @@ class PayformEndpoint:
         shop = await self._checkout.find_way_back(access_token, _referring_origin(request))
         if refused.refusal is Refusal.NOT_AVAILABLE:
             return message(request, 501, self._pages.not_available(language, refused.message, shop, frame_origin or ""))
-        status = 413 if isinstance(refused, BodyTooLarge) else 400
+        status = refused.status if isinstance(refused, BodyUnread) else 400
         page = self._pages.invalid(language, refused.refusal, refused.message, shop, frame_origin or "")
         return message(request, status, page)
 
@@ -300,7 +300,7 @@ class PageEndpoint:
             return await request.form(CARD_BODY_MAX)
         except Refused as refused:
             log.info("form_refused", reason=refused.message)
-            status = 413 if isinstance(refused, BodyTooLarge) else 400
+            status = refused.status if isinstance(refused, BodyUnread) else 400
             return await self._form_again(request, page_id, status, {}, notice=UNREAD)
 
     def _is_own_origin(self, request: Request) -> bool:

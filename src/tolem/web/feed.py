@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 
+from tolem.domain.errors import Overloaded, Uncertain
 from tolem.telemetry import log
 
 LOOK_SECONDS = 0.4
@@ -82,8 +83,9 @@ class Feed:
                     self._tell(await self._look())
                     pause = LOOK_SECONDS
                 except Exception as error:
+                    if pause == LOOK_SECONDS:  # once: the books may be away for long
+                        log.warning("feed_failed", cause=type(error).__name__, exc_info=_trace_of(error))
                     pause = min(pause * 2, LOOK_SECONDS_MAX)
-                    log.warning("feed_failed", cause=type(error).__name__, exc_info=error)
                 await asyncio.sleep(pause)
         finally:
             self._task, self._latest = None, None
@@ -110,6 +112,11 @@ class Feed:
         while not events.empty():
             events.get_nowait()
         events.put_nowait(None)
+
+
+def _trace_of(error: Exception) -> Exception | None:
+    """A database that is away is told by the loops that run all the time."""
+    return None if isinstance(error, Overloaded | Uncertain) else error
 
 
 def _render(event: str, shown: Shown) -> bytes:

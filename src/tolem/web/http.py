@@ -2,6 +2,7 @@
 framework's objects; everything else of the edge is Starlette's.
 """
 
+import asyncio
 import re
 from binascii import a2b_qp
 from collections.abc import Awaitable, Callable
@@ -13,15 +14,36 @@ from starlette.types import Message, Receive, Scope, Send
 from tolem.domain.errors import Refusal, Refused
 
 FIELDS_MAX = 64
+BODY_SECONDS_MAX = 15.0
+"""A body that is not complete after so much real time is read no further."""
 
 _NOT_QUOTED_PRINTABLE = re.compile(rb"[=\r\n]|%(?![0-9A-Fa-f]{2})")
 
 
-class BodyTooLarge(Refused):
-    """More bytes than the path reads; answered with 413."""
+class BodyUnread(Refused):
+    """The body was not read to its end; `status` is the answer's, in every room of the edge."""
+
+    status: int
+
+
+class BodyTooLarge(BodyUnread):
+    """More bytes than the path reads."""
+
+    status = 413
 
     def __init__(self, limit: int) -> None:
         super().__init__(Refusal.INVALID_REQUEST, f"the body is larger than the {limit} bytes that are read here")
+
+
+class BodyTooSlow(BodyUnread):
+    """It did not come in time. What still comes of it is read by nobody: the connection closes with the answer."""
+
+    status = 408
+
+    def __init__(self) -> None:
+        super().__init__(
+            Refusal.INVALID_REQUEST, f"the body was not complete after {BODY_SECONDS_MAX:g} seconds: send it at once"
+        )
 
 
 class Disconnected(Exception):
@@ -31,11 +53,13 @@ class Disconnected(Exception):
 class Request:
     """One request of the hot paths."""
 
-    __slots__ = ("_receive", "scope")
+    __slots__ = ("_receive", "must_close", "scope")
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope = scope
         self._receive = receive
+        self.must_close = False
+        """The connection is of no further use: its client still owes a part of this request."""
 
     @property
     def method(self) -> str:
@@ -68,10 +92,18 @@ class Request:
         return _parse_fields(bytes(self.scope["query_string"]), may_repeat=False)
 
     async def body(self, limit: int) -> bytes:
-        """The whole body, at most `limit` bytes. Raises BodyTooLarge without reading on, Disconnected."""
+        """The whole body, at most `limit` bytes. Raises BodyTooLarge without reading on, BodyTooSlow, Disconnected."""
         declared = self.header(b"content-length")
         if declared.isdigit() and int(declared) > limit:
             raise BodyTooLarge(limit)
+        try:
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                return await self._read(limit)
+        except TimeoutError:
+            self.must_close = True
+            raise BodyTooSlow from None
+
+    async def _read(self, limit: int) -> bytes:
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -112,11 +144,13 @@ class Response(NamedTuple):
     on_sent: Callable[[], Awaitable[None]] | None = None
     """What is to be done once it has been written."""
 
-    async def send(self, send: Send, *, without_body: bool = False) -> None:
-        """Writes it, and does what is to be done then; `without_body` answers HEAD."""
+    async def send(self, request: Request, send: Send) -> None:
+        """Writes it as the answer to `request`, and does what is to be done then."""
         headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
+        if request.must_close:
+            headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if without_body else self.body})
+        await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else self.body})
         if self.on_sent is not None:
             await self.on_sent()
 

@@ -6,7 +6,7 @@ from tolem.domain.errors import Refusal, Refused
 from tolem.flows.maintenance import InMaintenance
 from tolem.flows.tokens import Tokens
 from tolem.telemetry import log, tokens_total
-from tolem.web.http import BodyTooLarge, Request, Response, json_response
+from tolem.web.http import BodyUnread, Request, Response, json_response
 from tolem.wire.token import (
     BODY_BYTES_MAX,
     TokenRequest,
@@ -94,7 +94,7 @@ class TokenEndpoint:
 
 
 def _refuse(request: Request, refused: Refused, error: OAuthError) -> Response:
-    status = 413 if isinstance(refused, BodyTooLarge) else error.status
+    status = refused.status if isinstance(refused, BodyUnread) else error.status
     extra = list(CORS)
     if status == 401 and request.header(b"authorization"):
         extra.append((b"www-authenticate", b'Basic realm="tolem"'))

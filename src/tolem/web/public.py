@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -104,6 +104,9 @@ def build_public(
     async def not_found(request: Request, error: Exception) -> Response:
         return _not_found(request)
 
+    async def gone(request: Request, error: Exception) -> Response:
+        return Response(status_code=400)  # for nobody: the client hung up in the middle of its body
+
     async def fault(request: Request, error: Exception) -> Response:
         incident = new_incident()
         faults_total.inc()
@@ -123,7 +126,7 @@ def build_public(
             Route("/readyz", ready),
             *_guard((Route("/metrics", metrics), *guarded), password, public_url, is_sandbox=bool(guarded)),
         ],
-        exception_handlers={404: not_found, Exception: fault},
+        exception_handlers={404: not_found, ClientDisconnect: gone, Exception: fault},
     )
 
 
