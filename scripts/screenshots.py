@@ -28,6 +28,7 @@ from tolem.domain.appearance import parse_logo
 from tolem.domain.authentication import AuthenticationStep, ChallengeWindow, PendingAuthentication
 from tolem.domain.card import CardField, CardProblem
 from tolem.domain.errors import Refusal
+from tolem.domain.maintenance import Pause
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import LANGUAGE_NAMES, load_translator
 from tolem.sandbox.acs import HERE, STATIC, AcsPages
@@ -141,7 +142,7 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "approved", pages.approved(replace(tried, approval_code="421907"))
     yield "approved-branded", pages.approved(replace(tried, approval_code="421907", **BRANDED))
     yield "verified", pages.approved(replace(tried, amount=0, is_verification=True, approval_code="421907"))
-    yield "approved-long", pages.approved(replace(tried, amount=AMOUNT_MAX, is_shop_told=False))
+    yield "approved-long", pages.approved(replace(tried, amount=AMOUNT_MAX, is_message_on_its_way=False))
     yield "paid", pages.paid(replace(tried, approval_code="421907"))
     yield "failed", pages.failed(replace(tried, reason_code=466))
     yield "cancelled", pages.failed(replace(view, reason_code=476, at=NOON))
@@ -149,7 +150,11 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "invalid", pages.invalid(language, Refusal.DIFFERS, "amount: the token says 100 KZT, the object 1 KZT")
     yield "wrong-origin", pages.wrong_origin(language)
     yield "busy", pages.busy(language, "/pay/sample")
-    yield "maintenance", pages.busy(language)
+    yield "busy-opening", pages.busy(language)
+    paused = replace(view, state=PageState.MAINTENANCE, pause=Pause(since=NOON))
+    yield "maintenance", pages.maintenance(paused)
+    ends = Pause(since=NOON, until=NOON + timedelta(hours=2))
+    yield "maintenance-declined", pages.maintenance(replace(declined, state=PageState.MAINTENANCE, pause=ends))
     yield "fault", pages.fault(language, "01936f2a-5c1d", "/pay/sample")
     yield OPENING, b""
     yield WIDGET, pages.form(replace(view, frame_origin=FRAMER))

@@ -50,6 +50,7 @@ PAGE_WORDS = {
     PageState.DECLINED: "the last attempt was declined; another card may be tried",
     PageState.FAILED: "the round ended unpaid",
     PageState.EXPIRED: "the round's deadline passed",
+    PageState.MAINTENANCE: "a card could be typed, if an operator had not made payments wait",
     PageState.PAID: "the order was paid before this page was opened",
     PageState.INVALID: "no such page, or a newer round has replaced it",
 }

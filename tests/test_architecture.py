@@ -47,6 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli_keys": ("domain", "storage", "flows", "console", *BESIDE),
     "cli_sandbox": (*BELOW_FLOWS, "flows", "config", "console", "server", "sandbox"),
     "cli_scripts": ("web",),
+    "cli_maintenance": ("domain", "storage", "flows", "console", *BESIDE),
     "cli": (
         *(*BELOW_FLOWS, "flows", "web", "worker", "config", "bootstrap", "server", "shop", "i18n"),
         *("console", "cli_commands"),

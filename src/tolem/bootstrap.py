@@ -28,6 +28,7 @@ from tolem.flows.expiry import Expiry
 from tolem.flows.holds import Holds
 from tolem.flows.inspection import Inspection
 from tolem.flows.limits import AttemptLimits
+from tolem.flows.maintenance import MaintenanceWatch, describe
 from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
 from tolem.flows.redelivery import Redelivery
@@ -181,7 +182,8 @@ async def open_gateway(
     acquiring = Acquiring(store, clock, ids, acquirer, notifier, limits)
     access = Access(store, directory, clock)
     operations = Operations(acquiring, directory, access)
-    tokens = Tokens(store, directory, clock, ids, is_sandbox=config.is_sandbox)
+    maintenance = MaintenanceWatch(directory, clock)
+    tokens = Tokens(store, directory, clock, ids, maintenance, is_sandbox=config.is_sandbox)
     acs_book = AcsBook(config.acs_book_url, instance)
     authenticator = wrap_authenticator(SandboxAuthenticator(acs_book, clock, config.acs_url))
     cards = SavedCards(store, clock, Vault(store, sealer))
@@ -205,6 +207,7 @@ async def open_gateway(
         cards,
         notifier,
         attempt_limits,
+        maintenance,
         is_sandbox=config.is_sandbox,
     )
     expiry = Expiry(store, directory, clock, acquiring, notifier)
@@ -237,7 +240,7 @@ async def open_gateway(
         ReturnEndpoint(checkout, way_back, challenge_pages),
         pages,
         build_public(
-            lambda: _readiness(store, clock),
+            lambda: _readiness(store, clock, maintenance),
             sandbox_home(translator) if config.is_sandbox else production_home(pages),
             directory,
             config.sandbox_password,
@@ -405,12 +408,13 @@ async def open_books(config: Config) -> Acquirer:
         raise InvalidConfig(f"{error}; --acquirer an acquirer of its own") from error
 
 
-async def _readiness(store: Store, clock: Clock) -> Readiness:
+async def _readiness(store: Store, clock: Clock, maintenance: MaintenanceWatch) -> Readiness:
     """Database, its version, whether it takes changes, and how much is open; also refreshes the gauges that /metrics
     shows."""
     try:
         async with asyncio.timeout(READY_SECONDS_MAX):
             current = await is_current(store)
+            waiting = describe(await maintenance.read())
             undelivered = await queries.count_undelivered(store)
             unsettled = await queries.summarize_open_operations(store, clock.now())
             await store.probe()
@@ -433,6 +437,7 @@ async def _readiness(store: Store, clock: Clock) -> Readiness:
         "open_operations_by_age": by_age,
         "oldest_open_operation_seconds": age_seconds,
         "operations_waiting_for_people": unsettled.given_up,
+        "maintenance": waiting,
     }
     return Readiness(current, details)
 

@@ -70,6 +70,11 @@ COMMANDS = {
     "ledger": Later(
         "tolem.cli_sandbox", "ledger", "The book of the sandbox's acquirer: what it was asked and what it did."
     ),
+    "maintenance": Later(
+        "tolem.cli_maintenance",
+        "maintenance",
+        "Let payments wait, without a restart: pages say so, and open again by themselves.",
+    ),
     "messages": Later(
         "tolem.cli_messages", "messages", "List notifications, newest first; with --follow, as they happen."
     ),

@@ -410,8 +410,9 @@ async def test_another_card_that_is_being_confirmed_is_told_of(page: Page, gatew
     gateway.answer = (409, b"")
     await page.goto(ADDRESS)
     await fill_card(page)
-    await press_pay(page)
-    await page.wait_for_url(ADDRESS + "?other")
+    async with page.expect_request(ADDRESS + "?other"):
+        await press_pay(page)
+    await page.wait_for_url(ADDRESS)  # told once: whoever opens it again sees the page as it is
     assert len(gateway.posts) == 1
 
 
@@ -442,6 +443,20 @@ async def test_a_page_that_is_looked_at_again_shows_the_truth(page: Page, gatewa
     gateway.view = APPROVED  # paid in another tab
     await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     await page.locator("main[data-state=approved]").wait_for()
+
+
+async def test_maintenance_loses_nothing_that_is_typed_and_ends_by_itself(page: Page, gateway: Gateway) -> None:
+    await page.goto(ADDRESS)
+    await fill_card(page)
+    gateway.view = replace(VIEW, state=PageState.MAINTENANCE)
+    async with page.expect_response("**/state"):
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    gateway.answer = (303, b"")
+    await press_pay(page)
+    await expect(page.locator("h1")).to_have_text("The payment page is under maintenance")
+    assert len(gateway.posts) == 1  # the form stood until it was sent
+    gateway.view = VIEW
+    await page.locator("main[data-state=form]").wait_for()
 
 
 async def test_a_busy_gateways_page_opens_once_it_answers(page: Page, gateway: Gateway) -> None:
@@ -545,7 +560,7 @@ async def test_receipt_is_copied_and_printed(page: Page, gateway: Gateway) -> No
         "Shop: Bookshop",
         "Order: 000042",
         "Card: Visa •••• 5096",
-        "Time: 24 November 2026, 12:05",
+        "Time: 24 November 2026, 12:05, Astana time",
         "Reference: 632807123456",
     ]
     await page.emulate_media(media="print")
@@ -554,3 +569,13 @@ async def test_receipt_is_copied_and_printed(page: Page, gateway: Gateway) -> No
     await page.emulate_media(media="screen")
     await page.get_by_role("button", name="Print").click()
     assert await page.title() == "printed"
+
+    await page.reload()
+    await page.evaluate("""() => {
+        navigator.clipboard.writeText = () => Promise.reject(new DOMException("", "NotAllowedError"));
+    }""")
+    await page.get_by_role("button", name="Copy the receipt").click()
+    await expect(page.get_by_role("button", name="Selected: copy it yourself")).to_be_visible()
+    selected = await page.evaluate("getSelection().toString()")
+    assert all(words in selected for words in ("Payment approved", "234,50", "632807123456"))
+    assert "Print" not in selected

@@ -99,7 +99,9 @@ def test_expiry_lasts_to_the_end_of_its_month() -> None:
 def test_cvc_has_the_length_of_its_brand() -> None:
     assert problems_of(cvc="1234") == {CardField.CVC: CardProblem.CVC_LENGTH_3}
     assert problems_of(number=AMEX, cvc="123") == {CardField.CVC: CardProblem.CVC_LENGTH_4}
-    assert problems_of(cvc="12a") == {CardField.CVC: CardProblem.CVC_FORMAT}
+    assert problems_of(cvc="12") == problems_of(cvc="12a") == {CardField.CVC: CardProblem.CVC_LENGTH_3}
+    assert problems_of(number=AMEX, cvc="12") == {CardField.CVC: CardProblem.CVC_LENGTH_4}
+    assert problems_of(number="", cvc="12")[CardField.CVC] == CardProblem.CVC_FORMAT
 
 
 def test_every_problem_is_told_at_once() -> None:

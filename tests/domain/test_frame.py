@@ -45,6 +45,12 @@ def test_what_is_no_host_is_refused_in_words_that_help(text: str) -> None:
         parse_frame_host(text)
 
 
+def test_a_port_that_does_not_exist_is_refused() -> None:
+    assert parse_frame_host("shop.example:65535") == "shop.example:65535"
+    with pytest.raises(InvalidFrameHost, match="there is no port 65536, use 1 to 65535"):
+        parse_frame_host("shop.example:65536")
+
+
 def test_production_names_https_only_and_nobody_without_a_list() -> None:
     assert frame_ancestors((), is_sandbox=False) == ()
     assert frame_ancestors(("shop.example", "m.shop.example:8443"), is_sandbox=False) == (

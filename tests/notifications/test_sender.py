@@ -281,7 +281,7 @@ async def test_an_idle_connection_that_the_shop_closes_is_no_failed_try(sender: 
     ),
 )
 async def test_in_production_only_https_to_public_addresses(production_sender: Sender, url: str, words: str) -> None:
-    assert (await production_sender.send(build_message(url), TERMS)).error.startswith(words)
+    assert (await production_sender.send(build_message(url), DEFAULT_TERMS)).error.startswith(words)
 
 
 async def test_in_production_the_address_connected_to_counts(

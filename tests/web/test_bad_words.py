@@ -122,3 +122,11 @@ async def test_html_beside_the_object_and_in_headers(sqlite_url: str) -> None:
             assert HTML not in repr(answer.headers)
         assert_plain(await caller.get(f"/pay/{HTML}"))
         assert_plain(await caller.form(f"/3ds/{HTML}", {"cres": HTML, "threeDSSessionData": HTML}))
+
+
+async def test_a_description_that_nobody_can_see_is_none(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = PatientCaller(gateway.app)
+        path = await caller.page(INVOICE, description="\u200b\u2060\ufeff \u3164", language="ENG")
+        assert (await caller.pay(path)).state == "approved"
+        assert "Purpose" not in (await caller.get(path)).text

@@ -101,6 +101,7 @@ def build_pages(pages: Pages, language: str) -> dict[str, tuple[PageState, bytes
         "verified": (PageState.APPROVED, pages.approved(verification)),
         "paid": (PageState.PAID, pages.paid(tried)),
         "failed": (PageState.FAILED, pages.failed(tried)),
+        "maintenance": (PageState.MAINTENANCE, pages.maintenance(replace(view, state=PageState.MAINTENANCE))),
         "cancelled": (PageState.FAILED, pages.failed(replace(tried, reason_code=476))),
         "expired": (PageState.EXPIRED, pages.expired(tried)),
         "invalid": (PageState.INVALID, pages.invalid(language, Refusal.DIFFERS, "amount: 1 is not 2")),
@@ -317,7 +318,7 @@ def test_no_link_where_there_is_no_address_to_return_to(url: str) -> None:
 
 def test_nobody_is_said_to_be_told_where_nobody_is() -> None:
     assert "We are letting the shop know." in Document(SANDBOX.approved(TRIED)).text
-    untold = Document(SANDBOX.approved(replace(TRIED, is_shop_told=False))).text
+    untold = Document(SANDBOX.approved(replace(TRIED, is_message_on_its_way=False))).text
     assert "letting" not in untold
     assert "You can return to the shop now." in untold
     verified = replace(TRIED, amount=0, is_verification=True)

@@ -182,8 +182,8 @@ class CardProblem(StrEnum):
     EXPIRY_FORMAT = "expiry_format"
     EXPIRY_PAST = "expiry_past"
     CVC_MISSING = "cvc_missing"
-    CVC_FORMAT = "cvc_format"
-    CVC_LENGTH_3 = "cvc_length_3"
+    CVC_FORMAT = "cvc_format"  # not 3 or 4 digits, and the brand is not known
+    CVC_LENGTH_3 = "cvc_length_3"  # not the brand's 3 digits
     CVC_LENGTH_4 = "cvc_length_4"
     NAME_MISSING = "name_missing"
     NAME_FORMAT = "name_format"
@@ -306,11 +306,11 @@ def _parse_expiry(text: str) -> Expiry | None:
 def _cvc_problem(code: str, rule: BrandRule | None) -> CardProblem | None:
     if not code:
         return CardProblem.CVC_MISSING
-    if not (code.isascii() and code.isdigit() and 3 <= len(code) <= 4):
+    if code.isascii() and code.isdigit() and len(code) in ((rule.cvc_length,) if rule else (3, 4)):
+        return None
+    if rule is None:
         return CardProblem.CVC_FORMAT
-    if rule and len(code) != rule.cvc_length:
-        return CardProblem.CVC_LENGTH_4 if rule.cvc_length == 4 else CardProblem.CVC_LENGTH_3
-    return None
+    return CardProblem.CVC_LENGTH_4 if rule.cvc_length == 4 else CardProblem.CVC_LENGTH_3
 
 
 def _name_problem(name: str) -> CardProblem | None:

@@ -23,6 +23,7 @@ class Refusal(StrEnum):
     DIFFERS = "differs"  # what the browser brought contradicts what the shop's server said
     LINK_NOT_ALLOWED = "link_not_allowed"  # notification address outside the terminal's list
     FRAME_NOT_ALLOWED = "frame_not_allowed"  # shown in a frame by a page outside the terminal's list
+    IN_MAINTENANCE = "in_maintenance"  # an operator has payments wait (tolem maintenance)
     IN_PROGRESS = "in_progress"  # a payment of the order, or another operation of the payment, is open
     KEY_REUSED = "key_reused"  # the idempotency key was used for something else
     FORBIDDEN = "forbidden"  # the token is good, but not for this

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 _HOST = re.compile(r"(?=.{1,253}(?::|$))[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[1-9][0-9]{0,4})?", re.ASCII)
 _ORIGIN = re.compile(r"(https?)://([^/]+)", re.ASCII)
+PORT_MAX = 65_535
 _ANY_SHOP = ("http:", "https:")
 
 
@@ -23,6 +24,9 @@ def parse_frame_host(text: str) -> str:
         raise InvalidFrameHost(
             f"frame host {text!r}: a host name, with its port if it has one of its own, without scheme or path"
         )
+    port = host.partition(":")[2]
+    if port and int(port) > PORT_MAX:
+        raise InvalidFrameHost(f"frame host {text!r}: there is no port {port}, use 1 to {PORT_MAX}")
     return host
 
 

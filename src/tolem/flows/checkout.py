@@ -18,6 +18,7 @@ from tolem.domain.card import Card, CardField, InvalidCard, Pan, clean_number, p
 from tolem.domain.errors import Refusal, Refused
 from tolem.domain.frame import frame_ancestors, may_frame
 from tolem.domain.history import Event, OrderHistory, PageWithOrder, TokenWithOrder
+from tolem.domain.maintenance import Pause
 from tolem.domain.merchant import Terminal
 from tolem.domain.order import Order, OrderStatus, Page
 from tolem.domain.payment import PaymentStatus
@@ -29,6 +30,7 @@ from tolem.flows.authentication import Authentications, Sale, Visitor
 from tolem.flows.authorization import Entry
 from tolem.flows.directory import Directory
 from tolem.flows.limits import Attempt, AttemptLimits
+from tolem.flows.maintenance import MaintenanceWatch
 from tolem.flows.rounds import PAGE_LIFETIME, PAYABLE_STATES, PageState
 from tolem.flows.saved_cards import CardChoice, SavedCards, Saving
 from tolem.ids import Ids, hash_secret_address
@@ -59,6 +61,8 @@ class OpenedPage(NamedTuple):
     """What the payer has to do at the issuer's; None: nothing, or at another opening of the page."""
     cards: Sequence[SavedCard] = ()
     """Saved cards that the payer may choose, where a card may be chosen at all."""
+    pause: Pause | None = None
+    """Why no card may be typed now, though the order waits for one."""
 
 
 class PageTerms(NamedTuple):
@@ -91,6 +95,7 @@ class Checkout:
         cards: SavedCards,
         notifier: Notifier,
         limits: AttemptLimits,
+        maintenance: MaintenanceWatch,
         *,
         is_sandbox: bool,
     ) -> None:
@@ -104,6 +109,7 @@ class Checkout:
         self._cards = cards
         self._notifier = notifier
         self._limits = limits
+        self._maintenance = maintenance
         self._is_sandbox = is_sandbox
         self._terms: dict[bytes, PageTerms] = {}
         """Of pages shown here lately: what a card attempt has to know before it is decided. Never what decides."""
@@ -157,6 +163,10 @@ class Checkout:
             )
         terminal = await self._directory.get_terminal(order.terminal_id)
         framers = self._framers(terminal) if found.record.frame_origin else ()
+        pause = await self._maintenance.find(terminal.id) if state in PAYABLE_STATES else None
+        if pause is not None:
+            held = PageState.MAINTENANCE
+            return OpenedPage(held, found.record, found.history, terminal, now, framers, pause=pause)
         if state is not PageState.CHALLENGE:
             cards = await self._cards.list_payable(order, terminal) if state in PAYABLE_STATES else ()
             return OpenedPage(state, found.record, found.history, terminal, now, framers, None, cards)
@@ -242,6 +252,8 @@ class Checkout:
         if terms is None:
             return None
         terminal = await self._directory.get_terminal(terms.terminal_id)
+        if await self._maintenance.find(terminal.id):
+            return None
         ids = self._ids
         if choice == TYPED:
             card, saving = self._read_card(typed), None
@@ -299,7 +311,7 @@ class Checkout:
     async def leave(self, page_id: str) -> None:
         """The payer goes back to the shop without paying: the round fails, unless a payment is open or approved."""
         opened = await self.view(page_id)
-        if opened is None or opened.state not in PAYABLE_STATES:
+        if opened is None or opened.state not in (*PAYABLE_STATES, PageState.MAINTENANCE):
             return
         stamp = self._acquiring.stamp()
 
@@ -349,6 +361,8 @@ class Checkout:
         page_id = self._ids.secret()
         page_hash = hash_secret_address(page_id)
         now = self._clock.now()
+        pause = await self._maintenance.find(terminal.id)
+        starts_at = pause.until or now if pause else now
 
         def decide(found: TokenWithOrder | None) -> Decision[None]:
             history = check_token(found, now)
@@ -366,7 +380,7 @@ class Checkout:
             )
             if order.status is not OrderStatus.OPEN or rounds.is_overdue(order, now) or history.open_payment():
                 return Decision(None, (page,))  # it shows how the round ended, or how the payment goes on
-            opened = self._take_page_data(order, wish, terminal, now)
+            opened = self._take_page_data(order, wish, terminal, now, starts_at)
             overtaken = rounds.withdraw_failures(history) if order.opened_at is None else ()
             return Decision(None, (opened, page, *overtaken))
 
@@ -394,9 +408,11 @@ class Checkout:
         history = check_token(found, self._clock.now())
         return await self._directory.get_terminal(history.order.terminal_id)
 
-    def _take_page_data(self, order: Order, wish: PayObject, terminal: Terminal, now: datetime) -> Order:
+    def _take_page_data(
+        self, order: Order, wish: PayObject, terminal: Terminal, now: datetime, starts_at: datetime
+    ) -> Order:
         """The order with what the shop's page says of it. Notification addresses are taken only where the shop's server
-        named none; an opening that names none leaves those of the one before."""
+        named none; an opening that names none leaves those of the one before. `starts_at`: when a card can be typed."""
         post_link, failure_post_link = order.post_link, order.failure_post_link
         if not order.links_from_token and (wish.post_link or wish.failure_post_link):
             post_link, failure_post_link = wish.post_link or post_link, wish.failure_post_link
@@ -405,14 +421,13 @@ class Checkout:
         return_url, failure_return_url = order.return_url, order.failure_return_url
         if wish.return_url or wish.failure_return_url:
             return_url, failure_return_url = wish.return_url, wish.failure_return_url
-        opened_at = order.opened_at or now
         return replace(
             order,
             post_link=post_link,
             failure_post_link=failure_post_link,
             account_id=order.account_id if order.account_is_vouched else wish.account_id,
-            opened_at=opened_at,
-            deadline_at=order.deadline_at or rounds.deadline_from(terminal, opened_at),
+            opened_at=order.opened_at or now,
+            deadline_at=order.deadline_at or rounds.deadline_from(terminal, starts_at),
             return_url=return_url,
             failure_return_url=failure_return_url,
             auto_return=wish.auto_return,

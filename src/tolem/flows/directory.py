@@ -1,4 +1,4 @@
-"""Merchants, terminals and their webhook secrets as last read, so that a payment does not read them anew at every step.
+"""Merchants, terminals, webhook secrets and settings as last read, so that no step of a payment reads them anew.
 
 An entry is at most a second old: what the command line changes beside a running server counts a second later.
 """
@@ -12,6 +12,7 @@ from tolem.domain.key import WebhookSecrets
 from tolem.domain.merchant import Merchant, Terminal
 from tolem.storage import keys
 from tolem.storage.store import Store
+from tolem.storage.tables import Setting
 
 FRESH_SECONDS = 1.0
 ENTRIES_MAX = 10_000
@@ -39,13 +40,14 @@ class _Memory(Generic[N, R]):
 
 
 class Directory:
-    """Reads merchants, terminals and sealed webhook secrets through a memory of a second."""
+    """Reads merchants, terminals, sealed webhook secrets and settings through a memory of a second."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._merchants = _Memory[str, Merchant]()
         self._terminals = _Memory[UUID, Terminal]()
         self._webhook_secrets = _Memory[UUID, WebhookSecrets]()
+        self._settings = _Memory[str, Setting]()
         self._logos: dict[str, Logo] = {}
 
     async def find_merchant(self, client_id: str) -> Merchant | None:
@@ -63,6 +65,13 @@ class Directory:
             return terminal
         found = await self._store.find(keys.terminal_by_id(terminal_id))
         return self._terminals.keep(terminal_id, found)
+
+    async def find_setting(self, name: str) -> Setting | None:
+        """A fact that all processes of the database share."""
+        is_fresh, setting = self._settings.recall(name)
+        if is_fresh:
+            return setting
+        return self._settings.keep(name, await self._store.find(keys.setting_by_name(name)))
 
     async def find_logo(self, name: str) -> Logo | None:
         """A terminal's logo; it never changes, so it is read once."""

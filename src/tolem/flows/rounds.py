@@ -49,6 +49,7 @@ class PageState(StrEnum):
     DECLINED = "declined"  # this attempt was, another may be made
     FAILED = "failed"  # the round ended without payment
     EXPIRED = "expired"
+    MAINTENANCE = "maintenance"  # might be paid, if an operator had not made payments wait
     PAID = "paid"  # was paid before this page was opened
     INVALID = "invalid"
 

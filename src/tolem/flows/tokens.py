@@ -17,6 +17,7 @@ from tolem.domain.money import InvalidAmount, parse_amount, parse_currency
 from tolem.domain.order import AccessToken, Order, OrderStatus
 from tolem.flows import rounds
 from tolem.flows.directory import Directory
+from tolem.flows.maintenance import MaintenanceWatch
 from tolem.ids import Ids, hash_secret_address
 from tolem.notifications.guard import check_link
 from tolem.storage import keys
@@ -75,16 +76,27 @@ class SecretLimiter:
 class Tokens:
     """Issues access tokens."""
 
-    def __init__(self, store: Store, directory: Directory, clock: Clock, ids: Ids, *, is_sandbox: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        clock: Clock,
+        ids: Ids,
+        maintenance: MaintenanceWatch,
+        *,
+        is_sandbox: bool,
+    ) -> None:
         self._store = store
         self._directory = directory
+        self._maintenance = maintenance
         self._clock = clock
         self._ids = ids
         self._is_sandbox = is_sandbox
         self._limiter = SecretLimiter()
 
     async def issue(self, request: TokenRequest, address: str) -> IssuedToken:
-        """A token for an order if the request names an amount, a service token otherwise. Raises Refused."""
+        """A token for an order if the request names an amount, a service token otherwise. Raises Refused; InMaintenance
+        while no payment may begin."""
         if request.grant_type != "client_credentials":
             raise Refused(Refusal.UNSUPPORTED_GRANT, "grant_type must be client_credentials", field="grant_type")
         merchant = await self._authenticate(request, address)
@@ -132,6 +144,7 @@ class Tokens:
     ) -> AccessToken:
         if terminal is None:
             raise Refused(Refusal.INVALID_REQUEST, "terminal is missing: an amount needs one", field="terminal")
+        await self._maintenance.check(terminal.id)
         amount, currency = _check_amount(request, terminal)
         self._check_links(request)
         order_id, round_id = self._ids.new(), self._ids.new()

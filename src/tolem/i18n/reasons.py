@@ -5,38 +5,66 @@ what helps whoever holds somebody else's card (lost, stolen, restricted, limits,
 answer. The shop gets the code itself.
 """
 
+from typing import NamedTuple
+
 from tolem.domain.card import CardProblem
 from tolem.i18n.translator import mark
 
-REFUSED = mark("The bank declined the payment. Use another card or call your bank.")
-CHECK_DETAILS = mark("The bank did not accept the card details. Check them and try again, or use another card.")
-EXPIRED_CARD = mark("This card has expired. Use another card.")
-FUNDS = mark("There is not enough money on the card. Top it up or use another card.")
-NOT_CONFIRMED = mark("Your bank did not confirm that the card is yours. Try again or use another card.")
-NOT_FINISHED = mark(
-    "The confirmation at your bank was cancelled or not finished. No money was taken. Try again or use another card."
-)
-CONFIRMATION_UNAVAILABLE = mark(
-    "The bank's confirmation service is not available, or the card number is wrong. "
-    "Check the number and try again, or use another card."
-)
-OTHER_CARD = mark("This card cannot be used for this payment. Use another card.")
-SHOP_CANNOT = mark("The shop cannot take this payment. Tell the shop the order number.")
-BANK_SILENT = mark("The bank could not process the payment. No money was taken. Try again in a few minutes.")
-MAY_BE_HELD = mark("The payment was not completed. If your bank shows the amount as held, the hold will be released.")
-NOTHING_DONE = mark("The payment was cancelled or was not made in time. No money was taken.")
-ATTEMPTS = mark("All attempts are used up. Return to the shop and start the payment again.")
 
+class Reason(NamedTuple):
+    """What happened, and what to do next."""
+
+    cause: str
+    advice: str = ""
+    """While another attempt may be made."""
+    last_advice: str = ""
+    """After the last one; the page itself says how to begin anew."""
+
+    def texts(self, *, is_last: bool) -> tuple[str, ...]:
+        """The sentences to be told, msgids."""
+        advice = self.last_advice if is_last else self.advice
+        return (self.cause, advice) if advice else (self.cause,)
+
+
+_USE_ANOTHER = mark("Use another card.")
+_CALL_BANK = mark("Use another card or call your bank.")
+_AGAIN = mark("Try again or use another card.")
+_LATER = mark("Try again in a few minutes.")
+_TELL_SHOP = mark("Tell the shop the order number.")
+_ANOTHER_OR_TELL_SHOP = mark("Use another card; if that does not work either, tell the shop the order number.")
+
+REFUSED = Reason(mark("The bank declined the payment."), _CALL_BANK)
+CHECK_DETAILS = Reason(
+    mark("The bank did not accept the card details."), mark("Check them and try again, or use another card.")
+)
+EXPIRED_CARD = Reason(mark("This card has expired."), _USE_ANOTHER)
+FUNDS = Reason(mark("There is not enough money on the card."), mark("Top it up or use another card."))
+NOT_CONFIRMED = Reason(mark("Your bank did not confirm that the card is yours."), _AGAIN)
+NOT_FINISHED = Reason(mark("The confirmation at your bank was cancelled or not finished. No money was taken."), _AGAIN)
+CONFIRMATION_UNAVAILABLE = Reason(
+    mark("The bank's confirmation service is not available, or the card number is wrong."),
+    mark("Check the number and try again, or use another card."),
+)
+OTHER_CARD = Reason(mark("This card cannot be used for this payment."), _USE_ANOTHER)
+SHOP_CANNOT = Reason(mark("The shop cannot take this payment with this card."), _ANOTHER_OR_TELL_SHOP, _TELL_SHOP)
+BANK_SILENT = Reason(mark("The bank could not process the payment. No money was taken."), _LATER)
+MAY_BE_HELD = Reason(
+    mark("The payment was not completed. If your bank shows the amount as held, the hold will be released.")
+)
+NOTHING_DONE = Reason(mark("The payment was cancelled or was not made in time. No money was taken."))
+ATTEMPTS = Reason(mark("The bank takes no more attempts with this card for now."), _USE_ANOTHER)
+
+_CARD_REFUSED = Reason(mark("The bank did not accept this card."), _CALL_BANK)
 _OF_VERIFICATIONS = {
-    REFUSED: mark("The bank did not accept this card. Use another card or call your bank."),
-    OTHER_CARD: mark("This card cannot be used here. Use another card."),
-    SHOP_CANNOT: mark("The shop cannot verify this card. Tell the shop the order number."),
-    BANK_SILENT: mark("The bank could not verify the card. No money was taken. Try again in a few minutes."),
-    MAY_BE_HELD: mark("The verification was not completed. No money was taken."),
-    NOTHING_DONE: mark("The verification was cancelled or was not made in time. No money was taken."),
-    ATTEMPTS: mark("All attempts are used up. Return to the shop and start the verification again."),
+    REFUSED: _CARD_REFUSED,
+    FUNDS: _CARD_REFUSED,  # nothing was to be taken, so there is nothing to top up
+    OTHER_CARD: Reason(mark("This card cannot be used here."), _USE_ANOTHER),
+    SHOP_CANNOT: Reason(mark("The shop cannot verify this card."), _ANOTHER_OR_TELL_SHOP, _TELL_SHOP),
+    BANK_SILENT: Reason(mark("The bank could not verify the card. No money was taken."), _LATER),
+    MAY_BE_HELD: Reason(mark("The verification was not completed. No money was taken.")),
+    NOTHING_DONE: Reason(mark("The verification was cancelled or was not made in time. No money was taken.")),
 }
-"""What those texts read like where no payment was meant."""
+"""What those read like where no payment was meant."""
 
 CANCELLED_CODE = 476
 """The payer left, or the deadline passed."""
@@ -55,7 +83,7 @@ _CODES = {
     NOTHING_DONE: (CANCELLED_CODE,),
     ATTEMPTS: (2740,),
 }
-_TEXTS = {code: text for text, codes in _CODES.items() for code in codes}
+_REASONS = {code: reason for reason, codes in _CODES.items() for code in codes}
 
 PROBLEM_TEXTS = {
     CardProblem.NUMBER_MISSING: mark("Enter the card number"),
@@ -70,16 +98,16 @@ PROBLEM_TEXTS = {
     CardProblem.EXPIRY_FORMAT: mark("This is no expiry date: type it like 09/28"),
     CardProblem.EXPIRY_PAST: mark("This card has expired"),
     CardProblem.CVC_MISSING: mark("Enter the security code"),
-    CardProblem.CVC_FORMAT: mark("This does not look like a security code"),
-    CardProblem.CVC_LENGTH_3: mark("The security code is one digit too long"),
-    CardProblem.CVC_LENGTH_4: mark("The security code is one digit too short"),
+    CardProblem.CVC_FORMAT: mark("A security code has 3 or 4 digits"),
+    CardProblem.CVC_LENGTH_3: mark("The security code of this card has 3 digits"),
+    CardProblem.CVC_LENGTH_4: mark("The security code of this card has 4 digits"),
     CardProblem.NAME_MISSING: mark("Enter the name on the card"),
     CardProblem.NAME_FORMAT: mark("Use only the letters A to Z, spaces and hyphens in the name"),
 }
 
 
-def find_reason_text(code: int, *, is_verification: bool = False) -> str:
-    """The msgid for a reason code (docs/protocol.md, reason codes); a code without a text of its own is a refusal.
+def find_reason(code: int, *, is_verification: bool = False) -> Reason:
+    """What to tell of a reason code (docs/protocol.md, reason codes); a code without a text of its own is a refusal.
     `is_verification`: a card was to be verified, without a payment."""
-    text = _TEXTS.get(code, REFUSED)
-    return _OF_VERIFICATIONS.get(text, text) if is_verification else text
+    reason = _REASONS.get(code, REFUSED)
+    return _OF_VERIFICATIONS.get(reason, reason) if is_verification else reason

@@ -13,7 +13,7 @@ from tolem.domain.authentication import ABANDONED
 from tolem.domain.card import BRAND_NAMES, BRAND_RULES, Brand, CardField, CardProblem
 from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_amount, format_time
-from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason_text
+from tolem.i18n.reasons import PROBLEM_TEXTS, find_reason
 from tolem.i18n.translator import Translator, mark
 from tolem.web.card_choice import CardChoices, Picked
 from tolem.web.shells import NOTHING, Html, PageBytes, Press, Shell, escape, join
@@ -98,6 +98,12 @@ def _find_title(view: PageView, *, is_declined: bool) -> str:
     return _TITLES[is_declined, view.is_verification]
 
 
+def tell_reason(view: PageView, translator: Translator, language: str, *, is_last: bool) -> str:
+    """Why the last attempt was declined, and what to do next."""
+    reason = find_reason(view.reason_code, is_verification=view.is_verification)
+    return " ".join(translator.text(language, text) for text in reason.texts(is_last=is_last))
+
+
 class _Texts(NamedTuple):
     """Everything of one language that is rendered when the process starts."""
 
@@ -155,6 +161,18 @@ class CardForms:
             return texts.again[view.is_verification].fill_page(values)
         return texts.first[view.is_verification, bool(view.cards), view.offers_saving].fill_page(values)
 
+    def decline(self, view: PageView, language: str) -> Html:
+        """Why the last card was declined, and how many attempts are left."""
+        text = self._translator.text
+        left = self._translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
+        values = {
+            "card": escape(show_card(view)),
+            "title": escape(text(language, _find_title(view, is_declined=True))),
+            "reason": escape(tell_reason(view, self._translator, language, is_last=False)),
+            "left": escape(left),
+        }
+        return self._texts[language].declined.fill(values)
+
     def _title(self, view: PageView, language: str, *, is_wrong: bool) -> Html:
         """The document's, which begins with what a payer who hears it has to know first."""
         is_declined = view.state is PageState.DECLINED and not is_wrong
@@ -190,16 +208,7 @@ class CardForms:
             )
             blocks.append(texts.summary.fill({"items": items}))
         elif view.state is PageState.DECLINED and not picked.asked:
-            left = translator.ntext(language, "%(count)s attempt left", "%(count)s attempts left", view.attempts_left)
-            values = {
-                "card": escape(show_card(view)),
-                "title": escape(translator.text(language, _find_title(view, is_declined=True))),
-                "reason": escape(
-                    translator.text(language, find_reason_text(view.reason_code, is_verification=view.is_verification))
-                ),
-                "left": escape(left),
-            }
-            blocks.append(texts.declined.fill(values))
+            blocks.append(self.decline(view, language))
         return blocks
 
     def _hurry(self, view: PageView, language: str) -> Html:

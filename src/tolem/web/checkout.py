@@ -7,6 +7,7 @@ page's script, which asks for no page but for what to show on its own, gets a fo
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from urllib.parse import urlsplit
 
@@ -15,11 +16,14 @@ from msgspec.structs import replace
 
 from tolem.domain.card import CardField, InvalidCard
 from tolem.domain.errors import Limited, Overloaded, Refusal, Refused
+from tolem.domain.maintenance import Pause
+from tolem.domain.message import MessageKind
 from tolem.domain.payment import Payment
 from tolem.flows import rounds
 from tolem.flows.authorization import PATIENCE_SECONDS
 from tolem.flows.carried import Carried
 from tolem.flows.checkout import Checkout, OpenedPage
+from tolem.flows.maintenance import RETRY_SECONDS
 from tolem.flows.rounds import PageState
 from tolem.flows.saved_cards import may_save
 from tolem.flows.way_back import WayBack
@@ -33,7 +37,7 @@ from tolem.web.headers import SELF, security_headers
 from tolem.web.http import BodyUnread, Request, Response, json_response, redirect
 from tolem.web.kept_form import keep_form, open_form, seal_form
 from tolem.web.pages import RESULT_STATES, Pages
-from tolem.web.view import PageStatus, PageView
+from tolem.web.view import PageStatus, PageView, is_visible
 from tolem.wire.pay_object import FLAGS, SHORT_FORM, PayObject, PayObjectError, parse_address, parse_posted
 
 PAYFORM_BODY_MAX = 64 * 1024
@@ -159,6 +163,8 @@ class PageEndpoint:
         if kept is not None and kept.version == view.version and view.state in rounds.PAYABLE_STATES:
             page = self._pages.form(view, kept.problems, kept.typed, kept.notice, kept.picked)
             return html(200, page, opened.frame_ancestors)
+        if opened.pause is not None:
+            return _held(opened.pause, opened.now, html(200, self._pages.page(view), opened.frame_ancestors))
         if pending is None and view.state is not PageState.CHALLENGE:
             if view.auto_return and view.return_url and view.state in RESULT_STATES and request.method == "GET":
                 leads = not is_beside_frame(opened, request) and await self._checkout.lead_back(page_id)
@@ -335,7 +341,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         amount=order.amount,
         currency=order.currency,
         invoice_id=order.invoice_id,
-        description=order.description,
+        description=order.description if is_visible(order.description) else "",
         state=opened.state,
         attempts_left=rounds.attempts_left(opened.history, terminal),
         masked_pan=payment.masked_pan if payment else "",
@@ -348,9 +354,10 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         return_url=return_url or frame_origin,
         frame_origin=frame_origin,
         auto_return=(order.auto_return or order.has_left) and not opened.page.has_led_back,
-        is_shop_told=bool(order.post_link),
+        is_message_on_its_way=any(m.kind is MessageKind.SUCCESS for m in opened.history.messages.values()),
         is_verification=order.is_verification,
         is_slow=rounds.is_slow(opened.history, opened.now),
+        pause=opened.pause,
         page_path=PAGE_PREFIX + page_id,
         now=opened.now,
         deadline_at=order.deadline_at,
@@ -431,6 +438,12 @@ def _conflict(request: Request, page_id: str) -> Response:
     if _opens_answer(request):
         return redirect(f"{PAGE_PREFIX}{page_id}?{OTHER_CARD}")
     return Response(409, [(b"cache-control", b"no-store")])  # page.js goes to the same address
+
+
+def _held(pause: Pause, now: datetime, page: Response) -> Response:
+    """The page that says so, with the status that tells programs the same."""
+    seconds = pause.seconds_left(now) or RETRY_SECONDS
+    return page._replace(status=503, headers=[*page.headers, (b"retry-after", b"%d" % seconds)])
 
 
 def _referring_origin(request: Request) -> str:

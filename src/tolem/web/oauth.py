@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from tolem.domain.errors import Refusal, Refused
+from tolem.flows.maintenance import InMaintenance
 from tolem.flows.tokens import Tokens
 from tolem.telemetry import log, tokens_total
 from tolem.web.http import BodyUnread, Request, Response, json_response
@@ -40,6 +41,7 @@ ERRORS = {
     Refusal.UNSUPPORTED_GRANT: OAuthError(400, "unsupported_grant_type", 103),
     Refusal.TOO_MANY_TRIES: OAuthError(429, "invalid_client", 104),
     Refusal.IN_PROGRESS: OAuthError(400, "invalid_request", 107),
+    Refusal.IN_MAINTENANCE: OAuthError(503, "temporarily_unavailable", 108),
 }
 
 
@@ -98,4 +100,6 @@ def _refuse(request: Request, refused: Refused, error: OAuthError) -> Response:
         extra.append((b"www-authenticate", b'Basic realm="tolem"'))
     if status == 429:
         extra.append((b"retry-after", b"60"))
+    if isinstance(refused, InMaintenance):
+        extra.append((b"retry-after", b"%d" % refused.seconds))
     return json_response(status, render_oauth_error(error.error, error.code, refused.message), *extra)

@@ -7,18 +7,21 @@ whatever was typed; nothing is inline, so that the policy of headers.py holds; e
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_amount, format_instant
-from tolem.i18n.reasons import CANCELLED_CODE, find_reason_text
+from tolem.i18n.reasons import CANCELLED_CODE
 from tolem.i18n.translator import LANGUAGE_NAMES, Translator, mark
 from tolem.web.appearance import colours_integrity, colours_path, logo_path
 from tolem.web.assets import template_names
 from tolem.web.card_choice import Picked
-from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card
+from tolem.web.card_form import CardForms, brand_table, format_deadline, list_problems, show_card, tell_reason
 from tolem.web.sandbox_cards import PRINTED_DATES, SANDBOX_CARDS
 from tolem.web.shells import NOTHING, Html, Press, Shell, escape, join
 from tolem.web.view import PageView
@@ -51,6 +54,7 @@ _FAULT_TEXT = mark(
 )
 _SHOP_IS_TOLD = mark("We are letting the shop know. You can return to it now.")
 _RETURN_NOW = mark("You can return to the shop now.")
+_PAUSED_UNTIL = mark("Cards are taken again from %(time)s.")
 LONG_AMOUNT = 18
 """Characters that fit into a line in the usual size: 9 999 999 999,99 ₸."""
 NOTHING_PICKED = Picked()
@@ -64,6 +68,7 @@ class _Texts(NamedTuple):
 
     checking: Mapping[bool, Shell]
     """By whether the bank takes long."""
+    maintenance: Shell
     results: Mapping[tuple[PageState, bool, bool], Shell]
     """By state, whether it is a verification, and whether the payer only left."""
     message: Shell
@@ -112,6 +117,8 @@ class Pages:
                 return self.form(view)
             case PageState.CHECKING:
                 return self.checking(view)
+            case PageState.MAINTENANCE:
+                return self.maintenance(view)
             case PageState.APPROVED | PageState.PAID | PageState.FAILED | PageState.EXPIRED:
                 return self._result(view, view.state)
             case PageState.DEVICE | PageState.CHALLENGE | PageState.INVALID:
@@ -140,6 +147,24 @@ class Pages:
         values["rows"] = self._rows(view, language)
         values["link"] = self._quiet_link(view, language)
         return texts.checking[view.is_slow].fill_page(values)
+
+    def maintenance(self, view: PageView) -> bytes:
+        """Payments wait; the page asks `<page_path>/state` and opens anew when they go on. It also says of the last
+        attempt that it was declined, since nobody may have been told yet."""
+        language = self._translator.choose(view.language)
+        texts, values = self._texts[language], self.order_values(view, language)
+        until = NOTHING
+        if view.pause and view.pause.until:
+            until = escape(
+                self._translator.text(language, _PAUSED_UNTIL, time=self._instant(view.pause.until, language))
+            )
+        values["until"] = until
+        values["declined"] = self._forms.decline(view, language) if view.masked_pan else NOTHING
+        untried = replace(view, masked_pan="", at=None, rrn="", approval_code="")
+        values["rows"] = self._rows(untried, language, with_amount=not view.is_verification)
+        url = link_address(view.return_url)
+        values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
+        return texts.maintenance.fill_page(values)
 
     def approved(self, view: PageView) -> bytes:
         """Receipt of a payment made on this page."""
@@ -242,11 +267,9 @@ class Pages:
         values["rows"] = self._rows(view, language, with_amount=not is_success and not view.is_verification)
         reason = ""
         if state is PageState.FAILED:
-            reason = self._translator.text(
-                language, find_reason_text(view.reason_code, is_verification=view.is_verification)
-            )
+            reason = tell_reason(view, self._translator, language, is_last=True)
         elif state is PageState.APPROVED and not view.is_verification:
-            reason = self._translator.text(language, _SHOP_IS_TOLD if view.is_shop_told else _RETURN_NOW)
+            reason = self._translator.text(language, _SHOP_IS_TOLD if view.is_message_on_its_way else _RETURN_NOW)
         values["reason"] = escape(reason)
         url = link_address(view.return_url)
         values["link"] = texts.link.fill({"url": escape(url)}) if url else texts.no_link
@@ -320,7 +343,7 @@ class Pages:
             (text(language, "Card"), show_card(view)),
         ]
         if view.at:
-            rows.append((text(language, "Time"), format_instant(view.at, language)))
+            rows.append((text(language, "Time"), self._instant(view.at, language)))
         rows.append((text(language, "Approval code"), view.approval_code))
         rows.append((text(language, "Reference"), view.rrn))
         if with_amount:
@@ -328,10 +351,15 @@ class Pages:
         row = self._texts[language].row
         return join(row.fill({"label": escape(label), "value": escape(value)}) for label, value in rows if value)
 
+    def _instant(self, at: datetime, language: str) -> str:
+        """`24 November 2026, 14:05, Astana time`."""
+        return self._translator.text(language, "%(time)s, Astana time", time=format_instant(at, language))
+
 
 def _render_texts(press: Press, language: str) -> _Texts:
     return _Texts(
         checking={slow: press.shell("checking.html", language, slow=slow) for slow in (False, True)},
+        maintenance=press.shell("maintenance.html", language),
         results={
             (state, verification, cancelled): press.shell(
                 "result.html", language, state=state.value, verification=verification, cancelled=cancelled

@@ -30,7 +30,7 @@ LIBRARY_PATHS = ("/payform/payment-api.js", "/redesign-payform/payment-api.js")
 GUARDED_USER = "sandbox"
 
 
-Detail: TypeAlias = str | int | dict[str, int]
+Detail: TypeAlias = str | int | dict[str, int] | dict[str, str]
 
 
 class Readiness(msgspec.Struct, frozen=True):

@@ -6,10 +6,20 @@ payer may go.
 
 import math
 from datetime import datetime
+from unicodedata import category
 
 import msgspec
 
+from tolem.domain.maintenance import Pause
 from tolem.flows.rounds import PageState
+
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that show nothing."""
+
+
+def is_visible(text: str) -> bool:
+    """Something of it can be seen: not only spaces, and marks without width."""
+    return any(category(char)[0] not in "CZ" and char not in _BLANK for char in text)
 
 
 class CardOffer(msgspec.Struct, frozen=True):
@@ -56,11 +66,13 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     """Where "Return to the shop" leads for this state; empty: nowhere."""
     auto_return: bool = False
     """A result leads back by itself: at its first look only, so that nobody who comes back to it is sent away again."""
-    is_shop_told: bool = True
-    """A notification of an approved payment goes to the shop."""
+    is_message_on_its_way: bool = True
+    """The shop's server is being told of the approved payment, and has not confirmed it yet."""
     is_verification: bool = False
     is_slow: bool = False
     """True: the bank takes longer over the payment than people expect."""
+    pause: Pause | None = None
+    """Maintenance, for which no card may be typed now."""
     frame_origin: str = ""
     """Origin of the shop's page that shows this one in a frame and is told how it ended; empty: none does."""
     page_path: str

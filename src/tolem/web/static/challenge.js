@@ -12,6 +12,7 @@
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   if (returned) back();
   else {
+    if (location.search) history.replaceState(null, "", path); // what it brought along is told by now
     watch(1000);
     if (step === "device") look();
     if (step === "challenge") challenge();

@@ -21,8 +21,9 @@
   document.addEventListener("visibilitychange", () => !document.hidden && card() && !isSent && look());
 
   function start() {
-    const { state, version } = main().dataset;
-    if (state === "checking" || version === "busy") watch(1000);
+    const { state, version, page } = main().dataset;
+    if (location.search && page) history.replaceState(null, "", page); // what it brought along is told by now
+    if (["checking", "maintenance"].includes(state) || version === "busy") watch(1000);
     if ("away" in main().dataset) location.replace(byId("return").href);
     document.querySelectorAll(".fill, .tools").forEach((each) => (each.hidden = false));
     if (!navigator.clipboard) document.querySelectorAll("[data-do=copy]").forEach((each) => each.remove());
@@ -43,16 +44,22 @@
     }
   }
 
+  // In maintenance a form stays: what is typed is not lost, and whoever sends it is told. An attempt moves it on.
+  function hasMoved(now) {
+    const { version } = main().dataset;
+    return now && now.version !== version && now.version !== version.replace(/^(form|declined)/, "maintenance");
+  }
+
   async function look() {
     const now = await ask();
-    if (now && !isSent && now.version !== main().dataset.version) reopen();
+    if (!isSent && hasMoved(now)) reopen();
     return now;
   }
 
   async function watch(wait) {
     await pause(wait);
     await look();
-    watch(Math.min(wait * 1.3, main().dataset.version.endsWith("slow") ? 15000 : 5000));
+    watch(Math.min(wait * 1.3, /slow|maint/.test(main().dataset.version) ? 15000 : 5000));
   }
 
   function request(address, options, ms = ANSWER_MS) {
@@ -137,7 +144,7 @@
     for (let wait = 1000; !since || Date.now() - since < SURE_MS; wait = Math.min(wait * 1.3, 5000)) {
       await pause(wait);
       const now = await ask();
-      if (now && now.version !== shown.dataset.version) return reopen();
+      if (hasMoved(now)) return reopen();
       since = now ? since || Date.now() : 0;
     }
     shown.replaceChildren(...parts);
@@ -226,8 +233,15 @@
     const rows = [...document.querySelectorAll(".receipt div")].map((row) => [...row.children].map((c) => c.textContent));
     const head = document.querySelectorAll(".ribbon, h1, main .amount");
     const lines = [...[...head].map((each) => each.textContent), ...rows.map((row) => row.join(": "))];
-    await navigator.clipboard.writeText(lines.join("\n"));
-    button.textContent = button.dataset.done;
+    try {
+      await navigator.clipboard.writeText(lines.join("\n"));
+      button.textContent = button.dataset.done;
+    } catch {
+      // The browser does not let this page write there: in the shop's frame, or because the payer said so.
+      const receipt = document.querySelector(".receipt");
+      getSelection().setBaseAndExtent(document.querySelector("h1"), 0, receipt, receipt.childNodes.length);
+      button.textContent = button.dataset.selected;
+    }
   }
 
   // ---- The deadline
@@ -321,9 +335,9 @@
     "cc-csc"(text) {
       const code = text.trim();
       if (!code) return "cvc_missing";
-      if (!/^\d{3,4}$/.test(code)) return "cvc_format";
       const length = codeLength();
-      return length && code.length !== length ? "cvc_length_" + length : "";
+      if (/^\d+$/.test(code) && (length ? code.length === length : /^.{3,4}$/.test(code))) return "";
+      return length ? "cvc_length_" + length : "cvc_format";
     },
     "cc-name"(text) {
       const name = text.trim().replace(/\s+/g, " ");
