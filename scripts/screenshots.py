@@ -256,10 +256,7 @@ def serve_samples(begin: str = "", languages: tuple[str, ...] = ()) -> Iterator[
         if name.startswith(begin)
     }
     bank = AcsPages(translator)
-    asked = {
-        language: bank.ask(replace(CHALLENGE, language=language), {}, is_wrong=False)
-        for language in translator.languages
-    }
+    asked = {language: bank.ask(replace(CHALLENGE, language=language), page="") for language in translator.languages}
 
     class Handler(_Handler):
         banks = asked
