@@ -43,7 +43,7 @@ async def see_every_state(payer: Payer, take_screenshot: TakeScreenshot, eyes: s
 
     await payer.page.goto(payer.demo.shop_url)
     await look(payer, "shop")
-    await payer.order(good=3)
+    await payer.choose(good=3)
     await look(payer, "shop-order")
     stale = await payer.open_tab()
     await payer.open_form()

@@ -37,7 +37,8 @@ async def pay_with(payer: Payer, **changes: object) -> None:
 
 
 async def test_approved(payer: Payer) -> None:
-    await payer.buy()
+    await payer.choose()
+    await payer.open_form()
     address = urlsplit(payer.page.url)
     assert (address.netloc, address.query) == (urlsplit(payer.demo.url).netloc, "")
     await payer.pay()

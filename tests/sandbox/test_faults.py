@@ -1,4 +1,4 @@
-"""Faults on demand, through a whole gateway, on both databases: what the shop gets, and what is stored of it."""
+"""Faults on demand, through a whole gateway: what the shop gets, and what is stored of it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -60,8 +60,8 @@ async def attempts_of(gateway: Gateway) -> list[Attempt]:
     )
 
 
-async def test_lost_tries_are_made_again_on_schedule(database_url: str) -> None:
-    async with sandbox(database_url) as (gateway, caller, shop):
+async def test_lost_tries_are_made_again_on_schedule(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
         made = await make(caller, "lose", invoice=INVOICE, tries=2)
         await buy(caller)
         await settle(caller)
@@ -74,8 +74,8 @@ async def test_lost_tries_are_made_again_on_schedule(database_url: str) -> None:
         assert advise(tries[0]) is Advice.REMOVE_FAULT
 
 
-async def test_a_lost_answer_makes_the_shop_get_it_again(database_url: str) -> None:
-    async with sandbox(database_url) as (gateway, caller, shop):
+async def test_a_lost_answer_makes_the_shop_get_it_again(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
         await make(caller, "lose_answer", invoice=INVOICE)
         await buy(caller)
         await moved(caller, advance_seconds=60)
@@ -89,8 +89,8 @@ async def test_a_lost_answer_makes_the_shop_get_it_again(database_url: str) -> N
         assert first.headers
 
 
-async def test_a_delayed_message_sets_out_later(database_url: str) -> None:
-    async with sandbox(database_url) as (gateway, caller, shop):
+async def test_a_delayed_message_sets_out_later(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
         await make(caller, "delay", seconds=3600, terminal=str(TERMINAL_ID))
         await buy(caller)
         await moved(caller, advance_seconds=3500)
@@ -102,8 +102,8 @@ async def test_a_delayed_message_sets_out_later(database_url: str) -> None:
         assert attempt.number == 1
 
 
-async def test_a_repeated_message_comes_as_often(database_url: str) -> None:
-    async with sandbox(database_url) as (gateway, caller, shop):
+async def test_a_repeated_message_comes_as_often(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
         await make(caller, "repeat", times=3)
         await buy(caller)
         await settle(caller)
@@ -140,8 +140,8 @@ async def refund_after(gateway: Gateway, caller: PatientCaller) -> None:
     assert refunded.status == 200, refunded.text
 
 
-async def test_a_newer_message_of_the_order_goes_first(database_url: str) -> None:
-    async with sandbox(database_url) as (gateway, caller, shop):
+async def test_a_newer_message_of_the_order_goes_first(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
         await make(caller, "reorder", invoice=INVOICE, seconds=3600)
         await refund_after(gateway, caller)
         assert shop.received == []
@@ -151,15 +151,15 @@ async def test_a_newer_message_of_the_order_goes_first(database_url: str) -> Non
         assert len(await attempts_of(gateway)) == 2
 
 
-async def test_without_a_fault_messages_keep_their_order(database_url: str) -> None:
-    async with sandbox(database_url) as (gateway, caller, shop):
+async def test_without_a_fault_messages_keep_their_order(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
         await refund_after(gateway, caller)
         await settle(caller)
         assert [told["code"] for told in shop.received] == ["ok", "refund"]
 
 
-async def test_nobody_comes_after_a_message_that_waits_for_a_newer_one(database_url: str) -> None:
-    async with sandbox(database_url) as (_, caller, shop):
+async def test_nobody_comes_after_a_message_that_waits_for_a_newer_one(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (_, caller, shop):
         await make(caller, "reorder", invoice=INVOICE, seconds=20)
         await buy(caller)
         await moved(caller, advance_seconds=10)
@@ -226,8 +226,8 @@ async def test_a_shop_that_takes_what_was_changed_is_told_to_verify(sqlite_url: 
         assert advise(attempt) is Advice.VERIFY_CHANGED
 
 
-async def test_the_shop_is_told_before_the_browser_is_back(database_url: str) -> None:
-    async with sandbox(database_url) as (gateway, caller, shop):
+async def test_the_shop_is_told_before_the_browser_is_back(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (gateway, caller, shop):
         await make(caller, "before_return", invoice=INVOICE)
         shop.seconds = 0.5
         await buy(caller)
@@ -238,8 +238,8 @@ async def test_the_shop_is_told_before_the_browser_is_back(database_url: str) ->
         assert len(await attempts_of(gateway)) == 1
 
 
-async def test_the_browser_is_back_before_the_shop_is_told(database_url: str) -> None:
-    async with sandbox(database_url) as (_, caller, shop):
+async def test_the_browser_is_back_before_the_shop_is_told(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (_, caller, shop):
         await make(caller, "after_return", invoice=INVOICE)
         path = await caller.page(INVOICE)
         await caller.submit(path)
@@ -252,8 +252,8 @@ async def test_the_browser_is_back_before_the_shop_is_told(database_url: str) ->
         assert len(shop.received) == 1
 
 
-async def test_a_browser_that_never_comes_back_is_waited_for_five_minutes(database_url: str) -> None:
-    async with sandbox(database_url) as (_, caller, shop):
+async def test_a_browser_that_never_comes_back_is_waited_for_five_minutes(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (_, caller, shop):
         await make(caller, "after_return")
         path = await caller.page(INVOICE)
         await caller.submit(path)
@@ -263,8 +263,8 @@ async def test_a_browser_that_never_comes_back_is_waited_for_five_minutes(databa
         assert len(shop.received) == 1
 
 
-async def test_faults_are_listed_and_removed(database_url: str) -> None:
-    async with sandbox(database_url) as (_, caller, shop):
+async def test_faults_are_listed_and_removed(sqlite_url: str) -> None:
+    async with sandbox(sqlite_url) as (_, caller, shop):
         first = await make(caller, "lose", tries=100, messages=["success"])
         second = await make(caller, "delay", seconds=5, seed=11)
         assert first["seed"] > 0

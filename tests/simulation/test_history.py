@@ -31,7 +31,7 @@ from tolem.ids import Ids
 from tolem.sandbox.cards import build_number
 from tolem.sandbox.fixtures import CLIENT_ID, TERMINAL_ID
 
-SEEDS = range(20)
+SEEDS = range(10)
 STEPS = 30
 ORDERS = 6
 SHORT: dict[str, Any] = {"acquirer_timeout_seconds": 0.1, "recovery_margin_seconds": 0.05}

@@ -43,8 +43,8 @@ async def test_a_capture_by_query_by_json_and_by_both(
         assert (await till.payment()).captured == 10_000
 
 
-async def test_a_refund_with_its_own_key_is_made_once(database_url: str) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_a_refund_with_its_own_key_is_made_once(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         for query, body in (
             ({"amount": "40", "externalID": "r-1"}, None),
             ({"externalId": "r-1"}, {"amount": 40}),
@@ -57,8 +57,8 @@ async def test_a_refund_with_its_own_key_is_made_once(database_url: str) -> None
         assert till.acquirer.count(REFUND) == 1
 
 
-async def test_an_idempotency_key_answers_the_same_call_once(database_url: str) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_an_idempotency_key_answers_the_same_call_once(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         path = f"/operation/{till.payment_id}/refund"
         first = await shop.post(path, {"amount": 20}, idempotency_key="order-17")
         again = await shop.post(f"/api{path}?amount=20.00", idempotency_key="order-17")
@@ -92,8 +92,8 @@ async def test_two_tokens_are_refused(sqlite_url: str) -> None:
         assert await snapshot(till) == before
 
 
-async def test_an_unknown_outcome_is_said_and_a_repeat_moves_nothing(database_url: str) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_an_unknown_outcome_is_said_and_a_repeat_moves_nothing(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         till.acquirer.feel(REFUND, Mood.LOST)
         answer = await shop.operate(till.payment_id, "refund", amount="40")
         assert_error(answer, 503, "ask the status", code=454)
@@ -104,16 +104,16 @@ async def test_an_unknown_outcome_is_said_and_a_repeat_moves_nothing(database_ur
         assert till.acquirer.count(REFUND) == 1
 
 
-async def test_a_decline_tells_the_acquirers_reason(database_url: str) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_a_decline_tells_the_acquirers_reason(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         answer = await shop.operate(till.payment_id, "refund", amount="20.66")
         assert_error(answer, 400, "Declined, call your bank", code=466)
         assert (await shop.status())["transaction"]["payoutAmount"] == 0
         assert (await shop.operate(till.payment_id, "refund", amount="20")).status == 200
 
 
-async def test_a_store_that_takes_nothing_is_told_as_busy(database_url: str) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_a_store_that_takes_nothing_is_told_as_busy(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         before, store = await snapshot(till), till.in_moods()
         store.changes = [Fault.BUSY]
         answer = await shop.operate(till.payment_id, "refund", amount="40")
@@ -126,8 +126,8 @@ async def test_a_store_that_takes_nothing_is_told_as_busy(database_url: str) -> 
 
 
 @pytest.mark.parametrize("fault", (Fault.LOST, Fault.STORED))
-async def test_a_store_that_does_not_say_what_it_took_is_told_as_in_progress(database_url: str, fault: Fault) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_a_store_that_does_not_say_what_it_took_is_told_as_in_progress(sqlite_url: str, fault: Fault) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         store = till.in_moods()
         store.changes = [fault, Fault.BUSY]
         answer = await shop.operate(till.payment_id, "refund", amount="40")
@@ -140,9 +140,9 @@ async def test_a_store_that_does_not_say_what_it_took_is_told_as_in_progress(dat
         assert till.acquirer.count(REFUND) == 1
 
 
-async def test_the_same_amount_under_different_keys(database_url: str) -> None:
+async def test_the_same_amount_under_different_keys(sqlite_url: str) -> None:
     """Refused while another is open, each moves money once, each is answered as the first time."""
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         path = f"/operation/{till.payment_id}/refund"
         till.acquirer.feel(REFUND, Mood.LOST)
         first = asyncio.ensure_future(shop.post(path, {"amount": 20}, idempotency_key="return-1"))
@@ -161,9 +161,9 @@ async def test_the_same_amount_under_different_keys(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("goes_away", (True, False))
-async def test_a_shop_that_hung_up_before_it_was_told_may_ask_again(database_url: str, goes_away: bool) -> None:
+async def test_a_shop_that_hung_up_before_it_was_told_may_ask_again(sqlite_url: str, goes_away: bool) -> None:
     """Its patience is shorter than the acquirer's: it was told nothing, so the repeat moves nothing."""
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         asked, answered = asyncio.Event(), asyncio.Event()
         send = till.acquirer.inner.send
 
@@ -185,9 +185,9 @@ async def test_a_shop_that_hung_up_before_it_was_told_may_ask_again(database_url
         assert (told, till.acquirer.count(REFUND)) == ((40, 1) if goes_away else (80, 2))
 
 
-async def test_a_shop_is_told_once_its_answer_is_written(database_url: str) -> None:
+async def test_a_shop_is_told_once_its_answer_is_written(sqlite_url: str) -> None:
     """The process ends while it answers. Before that nothing may say that the shop was told."""
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         answering = asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -209,9 +209,9 @@ async def test_a_shop_is_told_once_its_answer_is_written(database_url: str) -> N
         assert ((await till.payment()).refunded, till.acquirer.count(REFUND)) == (8_000, 2)
 
 
-async def test_what_follows_an_answer_at_once_is_no_repeat(database_url: str) -> None:
+async def test_what_follows_an_answer_at_once_is_no_repeat(sqlite_url: str) -> None:
     """The next refund of the same amount comes before it is stored that the first was told."""
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         store = till.in_moods()
         change, written = store.change, asyncio.Event()
         changes = 0
@@ -232,8 +232,8 @@ async def test_what_follows_an_answer_at_once_is_no_repeat(database_url: str) ->
         assert ((await till.payment()).refunded, till.acquirer.count(REFUND)) == (8_000, 2)
 
 
-async def test_a_slash_at_the_end_is_the_same_call(database_url: str) -> None:
-    async with paid_shop(database_url) as (till, shop):
+async def test_a_slash_at_the_end_is_the_same_call(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url) as (till, shop):
         assert (await shop.operate(till.payment_id, "charge/", {"amount": 80})).status == 200
         answer = await shop.post(f"/api/operation/{till.payment_id}/refund/?amount=30")
         assert (answer.status, answer.json()["code"]) == (200, 0)
@@ -243,8 +243,8 @@ async def test_a_slash_at_the_end_is_the_same_call(database_url: str) -> None:
         assert_error(await shop.operate(uuid4(), "refund/"), 404, "no such payment")
 
 
-async def test_a_decline_that_came_late_may_be_tried_again(database_url: str) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_a_decline_that_came_late_may_be_tried_again(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         till.acquirer.feel(REFUND, Mood.UNSURE)
         assert_error(await shop.operate(till.payment_id, "refund", amount="20.66"), 503, "ask the status", code=454)
         await eventually(till.is_settled)
@@ -252,9 +252,9 @@ async def test_a_decline_that_came_late_may_be_tried_again(database_url: str) ->
         assert till.acquirer.count(REFUND) == 2
 
 
-async def test_a_repeat_is_told_what_people_settled(database_url: str) -> None:
+async def test_a_repeat_is_told_what_people_settled(sqlite_url: str) -> None:
     """Not as a fault of ours: it was decided, and nothing has moved."""
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         till.gateway.acquiring.limits = till.gateway.acquiring.limits._replace(recovery_tries=1)
         for kind in (REFUND, OperationKind.INQUIRY):
             till.acquirer.feel(kind, *[Mood.REFUSED] * 1_000)
@@ -274,8 +274,8 @@ async def test_a_repeat_is_told_what_people_settled(database_url: str) -> None:
         assert (await shop.operate(till.payment_id, "refund", amount="40", externalID="r-2")).status == 200
 
 
-async def test_another_operation_meanwhile_is_refused(database_url: str) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_another_operation_meanwhile_is_refused(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         till.acquirer.feel(REFUND, Mood.LOST)
         first = asyncio.ensure_future(shop.operate(till.payment_id, "refund", amount="40"))
         await eventually(till.has_open)
@@ -336,8 +336,8 @@ async def test_a_body_that_is_no_json(sqlite_url: str) -> None:
         assert (await shop.post(path, content_type="application/x-www-form-urlencoded")).status == 200  # no body
 
 
-async def test_refunds_that_are_refused(database_url: str) -> None:
-    async with paid_shop(database_url, two_stage=False) as (till, shop):
+async def test_refunds_that_are_refused(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url, two_stage=False) as (till, shop):
         before = await snapshot(till)
         for amount, words in (("9.99", "at least 10 KZT"), ("100.01", "above the 100 KZT that is left")):
             assert_error(await shop.operate(till.payment_id, "refund", amount=amount), 400, words)
@@ -346,8 +346,8 @@ async def test_refunds_that_are_refused(database_url: str) -> None:
         assert await snapshot(till) == before
 
 
-async def test_payments_that_are_not_there(database_url: str) -> None:
-    async with paid_shop(database_url) as (till, shop):
+async def test_payments_that_are_not_there(sqlite_url: str) -> None:
+    async with paid_shop(sqlite_url) as (till, shop):
         before = await snapshot(till)
         for word in ("charge", "cancel", "refund"):
             assert_error(await shop.operate(uuid4(), word), 404, "no such payment")
@@ -363,9 +363,9 @@ async def test_payments_that_are_not_there(database_url: str) -> None:
         assert await snapshot(till) == before
 
 
-async def test_tokens_that_may_not(database_url: str) -> None:
+async def test_tokens_that_may_not(sqlite_url: str) -> None:
     clock = MovedClock()
-    async with paid_shop(database_url, clock=clock) as (till, shop):
+    async with paid_shop(sqlite_url, clock=clock) as (till, shop):
         app, caller, before = till.gateway.app, shop.caller, await snapshot(till)
         own = (await caller.token(INVOICE, terminal=str(till.terminal.id)))["access_token"]
         assert_error(await ShopServer(caller, own).operate(till.payment_id, "cancel"), 403, "one order")
@@ -392,8 +392,8 @@ async def test_tokens_that_may_not(database_url: str) -> None:
         assert (await snapshot(till))[1:] == before[1:]
 
 
-async def test_an_old_integration_may_use_the_orders_own_token(database_url: str) -> None:
-    async with paid_till(database_url) as till:
+async def test_an_old_integration_may_use_the_orders_own_token(sqlite_url: str) -> None:
+    async with paid_till(sqlite_url) as till:
         caller = Caller(till.gateway.app)
         admin = Administration(till.gateway.store, SystemClock(), Ids())
         await admin.change_merchant(CLIENT_ID, order_token_powers=True)

@@ -53,13 +53,13 @@ class Scene:
 
 
 @asynccontextmanager
-async def opened(database_url: str) -> AsyncIterator[Scene]:
-    async with running_shop() as receiver, running_gateway(database_url) as gateway:
+async def opened(sqlite_url: str) -> AsyncIterator[Scene]:
+    async with running_shop() as receiver, running_gateway(sqlite_url) as gateway:
         yield Scene(gateway, receiver, await service(gateway.app))
 
 
-async def test_a_shop_looks_at_its_message_and_has_it_sent_again(database_url: str) -> None:
-    async with opened(database_url) as scene:
+async def test_a_shop_looks_at_its_message_and_has_it_sent_again(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as scene:
         scene.receiver.status = 410
         listed = await scene.pay("000000001")
         assert (listed["state"], listed["kind"], listed["invoice"]) == ("dead", "success", "000000001")
@@ -91,8 +91,8 @@ async def test_a_shop_looks_at_its_message_and_has_it_sent_again(database_url: s
         ]
 
 
-async def test_a_message_that_waits_tells_for_which(database_url: str) -> None:
-    async with opened(database_url) as scene:
+async def test_a_message_that_waits_tells_for_which(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as scene:
         scene.receiver.status = 500
         first = await scene.pay("000000001")
         assert first["waits_for"] is None
@@ -118,8 +118,8 @@ async def is_delivered(scene: Scene) -> bool:
     return [one["state"] for one in await scene.list()] == ["delivered"]
 
 
-async def test_pages_and_filters(database_url: str) -> None:
-    async with opened(database_url) as scene:
+async def test_pages_and_filters(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as scene:
         admin = Administration(scene.gateway.store, SystemClock(), Ids())
         kiosk = str((await admin.add_terminal(CLIENT_ID, "Kiosk")).id)
         for number in range(1, 4):
@@ -140,8 +140,8 @@ async def test_pages_and_filters(database_url: str) -> None:
         assert_error(await narrow.get("/orders/000000001/why"), 404, "no order")
 
 
-async def test_what_is_not_ones_own_does_not_exist(database_url: str) -> None:
-    async with opened(database_url) as scene:
+async def test_what_is_not_ones_own_does_not_exist(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as scene:
         mine = await scene.pay("000000001")
         foreign = await stranger(scene.gateway)
         assert (await foreign.get("/api/messages")).json() == {"messages": [], "next": None}
