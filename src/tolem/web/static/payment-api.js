@@ -249,7 +249,7 @@
       question = make("dialog", words[3], "position:fixed;inset:0;margin:auto;width:min(20em,80%);" +
         "height:fit-content;padding:20px;border-radius:16px;background:Canvas;color:CanvasText;" +
         "font:16px/24px sans-serif;text-align:center;box-shadow:0 0 0 100vmax #0a141999");
-      question.setAttribute("role", "alertdialog");
+      question.role = "alertdialog";
       question.textContent = words[3];
       question.addEventListener("close", stay); // Android's Back
       answer(words[2], "background:CanvasText;color:Canvas", stay);
@@ -301,8 +301,9 @@
     window.addEventListener("message", hear);
     document.addEventListener("securitypolicyviolation", onViolation);
     frame.addEventListener("load", function () {
-      progress.style.display = "none";
+      progress.remove();
       say("hello");
+      if (closing) say("close"); // nobody heard it before
     });
     dialog.addEventListener("keydown", function (event) { if (event.key === "Escape") close(event); });
     dialog.addEventListener("cancel", close); // Android's Back
