@@ -8,7 +8,14 @@
 A decline is not here: it is a value on the payment. Our own faults are ordinary exceptions, logged once at the edge.
 """
 
+import re
 from enum import StrEnum
+
+SECRET_CHARS_MIN = 24
+"""No client secret is shorter."""
+CARD_DIGITS_MIN = 12
+"""No card number is shorter."""
+_QUOTED = re.compile(r"""(['"])(.*?)\1""", re.DOTALL)
 
 
 class Refusal(StrEnum):
@@ -53,3 +60,15 @@ class Refused(Exception):
         self.refusal = refusal
         self.message = message
         self.field = field
+
+    @property
+    def record(self) -> str:
+        """`message` for logs and books: a quoted value that may be a card's number or a secret, sent in the wrong
+        field, is only begun."""
+        return _QUOTED.sub(lambda quoted: quoted[1] + abridge(quoted[2]) + quoted[1], self.message)
+
+
+def abridge(value: str) -> str:
+    """The value as sent, or only its beginning if it is as long as a secret or has a card number's digits."""
+    is_open = len(value) < SECRET_CHARS_MIN and sum(char.isdigit() for char in value) < CARD_DIGITS_MIN
+    return value if is_open else value[:6] + "…"

@@ -123,7 +123,7 @@ class Checkout:
         try:
             return await self._open_page(wish, token_hash, wish.language or browser_language, frame_origin)
         except Refused as refused:
-            await self._note_refusal(token_hash, refused.message)
+            await self._note_refusal(token_hash, refused.record)
             raise
 
     async def note_unreadable(self, access_token: str, message: str) -> None:

@@ -118,8 +118,9 @@ class Tokens:
         return IssuedToken(token, scope, int(TOKEN_LIFETIME.total_seconds()), merchant.expires_in_text, record.order_id)
 
     async def _authenticate(self, request: TokenRequest, address: str) -> Merchant:
-        self._limiter.check(address, request.client_id)
         merchant = await self._directory.find_merchant(request.client_id) if request.client_id else None
+        # Nothing is waited for from here to the count: tries that come at once are counted one by one.
+        self._limiter.check(address, request.client_id)
         if merchant is None:
             hash_secret(b"\0" * 16, request.client_secret)  # the same work as for a client that exists
         if merchant is None or not is_secret(merchant, request.client_secret):

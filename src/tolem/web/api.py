@@ -204,7 +204,7 @@ class Endpoint:
         except Disconnected:
             raise
         except Refused as refused:
-            log.info(f"{self._name}_refused", refusal=refused.refusal, field=refused.field, reason=refused.message)
+            log.info(f"{self._name}_refused", refusal=refused.refusal, field=refused.field, reason=refused.record)
             return self._answer_refusal(request, refused)
         except Overloaded:
             log.warning("overloaded", route=self._name)

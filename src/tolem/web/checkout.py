@@ -78,9 +78,9 @@ class PayformEndpoint:
             frame_origin = _frame_origin(request, fields, wish)
             page_id = await self._checkout.open_page(wish, preferred_language(request), frame_origin=frame_origin)
         except PayObjectError as error:
-            if error.access_token:
-                await self._checkout.note_unreadable(error.access_token, str(error))
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
+            if error.access_token:
+                await self._checkout.note_unreadable(error.access_token, refused.record)
             return await self._refuse(request, refused, error.language, frame_origin, error.access_token)
         except Refused as refused:
             return await self._refuse(request, refused, language, frame_origin, access_token)
@@ -89,7 +89,7 @@ class PayformEndpoint:
     async def _refuse(
         self, request: Request, refused: Refused, language: str, frame_origin: str | None, access_token: str
     ) -> Response:
-        log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.message)
+        log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.record)
         language = language or preferred_language(request)
         shop = await self._checkout.find_way_back(access_token, _referring_origin(request))
         if refused.refusal is Refusal.NOT_AVAILABLE:
@@ -299,7 +299,7 @@ class PageEndpoint:
         try:
             return await request.form(CARD_BODY_MAX)
         except Refused as refused:
-            log.info("form_refused", reason=refused.message)
+            log.info("form_refused", reason=refused.record)
             status = refused.status if isinstance(refused, BodyUnread) else 400
             return await self._form_again(request, page_id, status, {}, notice=UNREAD)
 

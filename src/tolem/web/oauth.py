@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tolem.domain.errors import Refusal, Refused
+from tolem.domain.errors import Refusal, Refused, abridge
 from tolem.flows.maintenance import InMaintenance
 from tolem.flows.tokens import Tokens
 from tolem.telemetry import log, tokens_total
@@ -72,11 +72,11 @@ class TokenEndpoint:
             tokens_total.labels(error.error).inc()
             log.info(
                 "token_refused",
-                client=asked.client_id if asked else None,
+                client=abridge(asked.client_id) if asked else None,
                 invoice=asked.invoice_id if asked else None,
                 error=error.error,
                 field=refused.field,
-                reason=refused.message,
+                reason=refused.record,
             )
             return _refuse(request, refused, error)
 
