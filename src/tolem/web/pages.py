@@ -37,7 +37,9 @@ _REFUSAL_TEXTS = {
         "The card form was sent by another site. Nothing was charged. Pay only on the page that the shop leads you to."
     ),
 }
-_REFUSAL_DEFAULT = mark("The shop sent a payment that cannot be opened. Nothing was charged. Tell the shop about it.")
+_REFUSAL_DEFAULT = mark(
+    "The shop sent a payment that cannot be opened. This attempt charged nothing. Tell the shop about it."
+)
 _NOT_OPENED = mark("This payment cannot be opened")
 _NOT_AVAILABLE = mark("This way of paying is not available")
 _PAY_BY_CARD = mark("Nothing was charged. Return to the shop and pay by card.")
