@@ -60,6 +60,8 @@ class Gateway:
         self.hold: asyncio.Event | None = None
         """The card form's answer waits for it."""
         self.posts: list[tuple[str, str]] = []
+        self.arrived = asyncio.Event()
+        """The first of them is here."""
         self._shown_at = time.monotonic()
 
     async def handle(self, route: Route) -> None:
@@ -94,6 +96,7 @@ class Gateway:
     async def _take(self, route: Route, path: str, headers: dict[str, str]) -> None:
         body = route.request.post_data or ""
         self.posts.append((path, body))
+        self.arrived.set()
         if path.endswith("/language"):
             self.view = replace(self.view, language=parse_qs(body)["language"][0])
         elif path.endswith("/extend"):
@@ -344,6 +347,7 @@ async def test_a_form_is_sent_once(page: Page, gateway: Gateway) -> None:
     await page.locator(".leave button").click()
     assert await pay.inner_text() == "Sending to the bank…"
     assert await pay.get_attribute("aria-disabled") is not None
+    await gateway.arrived.wait()
     assert len(gateway.posts) == 1
     assert "cc-number=4405+6397+0401+5096&cc-exp=12%2F" in gateway.posts[0][1]
     gateway.view = APPROVED
@@ -357,6 +361,7 @@ async def test_a_lost_connection_is_told_honestly_and_the_outcome_found(page: Pa
     await fill_card(page)
     gateway.hold = asyncio.Event()
     await press_pay(page)
+    await gateway.arrived.wait()
     gateway.is_away = True
     gateway.hold.set()
     await expect(page.get_by_role("heading", level=1)).to_have_text("The connection was lost")

@@ -53,6 +53,14 @@ class Widget:
         """The page in the frame shows this state, now or after a while."""
         await expect(self.frame.locator("main")).to_have_attribute("data-state", state, timeout=20_000)
 
+    async def opens(self, state: str = "form") -> None:
+        """The same, and its scripts listen: a key that is pressed before they do belongs to the browser."""
+        await self.sees(state)
+        main = await self.frame.locator("main").element_handle()
+        frame = await main.owner_frame()
+        assert frame is not None
+        await frame.wait_for_load_state()
+
     async def type_card(self, number: str = APPROVED_CARD) -> None:
         """Fills the form."""
         for token, text in (("number", number), *CARD_FIELDS[1:]):
@@ -88,7 +96,7 @@ async def open_demo(payer: Payer) -> Widget:
     await payer.order()
     await payer.page.locator("#pay-widget").click()
     widget = Widget(payer)
-    await widget.sees("form")
+    await widget.opens()
     return widget
 
 
@@ -110,7 +118,7 @@ async def open_elsewhere(
     await payer.page.locator("button").click()
     widget = Widget(payer)
     if state:
-        await widget.sees(state)
+        await widget.opens(state)
     return widget
 
 
