@@ -74,16 +74,18 @@ from tolem.telemetry import (
     operations_open,
     tries_total,
 )
+from tolem.web.answers import origin_of
 from tolem.web.api import api_routes
 from tolem.web.app import Edge
 from tolem.web.cards import card_routes
 from tolem.web.challenge_pages import ChallengePages
-from tolem.web.checkout import PageEndpoint, PayformEndpoint, origin_of
+from tolem.web.checkout import PageEndpoint
 from tolem.web.home import production_home, sandbox_home
 from tolem.web.inspector import Inspector
 from tolem.web.messages import message_routes
 from tolem.web.oauth import TokenEndpoint
 from tolem.web.pages import Pages
+from tolem.web.payform import PayformEndpoint
 from tolem.web.public import Detail, Readiness, build_public
 from tolem.web.return_address import RETURN_PREFIX, ReturnEndpoint
 from tolem.worker import Worker

@@ -16,10 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tolem.domain.errors import Overloaded
 from tolem.telemetry import faults_total, log, requests_seconds
-from tolem.web.checkout import PAGE_PREFIX, PageEndpoint, PayformEndpoint, message, page_path_of, preferred_language
+from tolem.web.answers import message, preferred_language
+from tolem.web.checkout import PAGE_PREFIX, PageEndpoint, page_path_of
 from tolem.web.http import Disconnected, Request, Response, json_response
 from tolem.web.oauth import CORS, TokenEndpoint
 from tolem.web.pages import Pages
+from tolem.web.payform import PayformEndpoint
 from tolem.web.return_address import RETURN_PREFIX, ReturnEndpoint
 from tolem.web.shells import PageBytes
 from tolem.wire.token import render_oauth_error

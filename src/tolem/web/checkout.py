@@ -1,15 +1,12 @@
-"""The payment page's addresses: `/payform/` takes the pay object, `/pay/{page_id}` is the page itself.
+"""The payment page's own addresses, `/pay/{page_id}` and below. payform.py makes them.
 
 The page's address is the permission to pay: it is never logged. Forms are taken from this origin only, and answered
 with a redirect to the page, which shows the order's true state; so Back, reload and double click are harmless. Only the
 page's script, which asks for no page but for what to show on its own, gets a form that comes back as the answer.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -29,74 +26,24 @@ from tolem.flows.saved_cards import may_save
 from tolem.flows.way_back import WayBack
 from tolem.i18n.translator import LANGUAGE_NAMES
 from tolem.telemetry import log
+from tolem.web.answers import html, message, method_not_allowed, preferred_language, referring_origin
 from tolem.web.browser import FIELD, read_browser
 from tolem.web.card_choice import REMOVE_FIELD, REMOVED, offer_cards, read_card_id, read_choice, read_picked
 from tolem.web.card_form import BUSY, RETYPE, UNREAD, WAIT
 from tolem.web.challenge_pages import ChallengePages, origins
-from tolem.web.headers import SELF, security_headers
+from tolem.web.headers import SELF
 from tolem.web.http import BodyUnread, Request, Response, json_response, redirect
 from tolem.web.kept_form import keep_form, open_form, seal_form
 from tolem.web.pages import RESULT_STATES, Pages
 from tolem.web.view import PageStatus, PageView, is_visible
-from tolem.wire.pay_object import FLAGS, SHORT_FORM, PayObject, PayObjectError, parse_address, parse_posted
 
-PAYFORM_BODY_MAX = 64 * 1024
-"""`params` has at most 16 KB; URL-encoding makes three of one, and the flags need a little."""
 CARD_BODY_MAX = 8 * 1024
 PAGE_PREFIX = "/pay/"
 OTHER_CARD = "other"
 """Query of a page whose payer has just typed another card than the one whose challenge it shows."""
 
-ANY_SITE = ("http:", "https:")
-"""May show a page in a frame that holds nothing of an order and nothing to press."""
-
-_ORIGIN = re.compile(r"https?://[^/?#\\@\s]+(?=[/?#]|$)", re.IGNORECASE)
 _RETURN_TO_SUCCESS = (PageState.APPROVED, PageState.PAID)
 _ENDED_UNPAID = (PageState.FAILED, PageState.EXPIRED, PageState.INVALID)
-
-
-class PayformEndpoint:
-    """Where `halyk.pay()` leads: the pay object becomes a page."""
-
-    def __init__(self, checkout: Checkout, pages: Pages) -> None:
-        self._checkout = checkout
-        self._pages = pages
-
-    async def __call__(self, request: Request) -> Response:
-        """POST of tolem's own library, GET of the bank's and its old copies. A refusal is a page that says why."""
-        language, frame_origin, access_token = "", None, ""
-        try:
-            if request.method == "POST":
-                fields = await request.form(PAYFORM_BODY_MAX)
-                wish = parse_posted(fields.get("params", ""), _flags(fields))
-            elif request.method in ("GET", "HEAD"):
-                fields = request.query()
-                wish = parse_address(fields.get("params", ""), _flags(fields))
-            else:
-                return method_not_allowed("GET, POST")
-            language, access_token = wish.language, wish.access_token
-            frame_origin = _frame_origin(request, fields, wish)
-            page_id = await self._checkout.open_page(wish, preferred_language(request), frame_origin=frame_origin)
-        except PayObjectError as error:
-            refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
-            if error.access_token:
-                await self._checkout.note_unreadable(error.access_token, refused.record)
-            return await self._refuse(request, refused, error.language, frame_origin, error.access_token)
-        except Refused as refused:
-            return await self._refuse(request, refused, language, frame_origin, access_token)
-        return redirect(PAGE_PREFIX + page_id)
-
-    async def _refuse(
-        self, request: Request, refused: Refused, language: str, frame_origin: str | None, access_token: str
-    ) -> Response:
-        log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.record)
-        language = language or preferred_language(request)
-        shop = await self._checkout.find_way_back(access_token, _referring_origin(request))
-        if refused.refusal is Refusal.NOT_AVAILABLE:
-            return message(request, 501, self._pages.not_available(language, refused.message, shop, frame_origin or ""))
-        status = refused.status if isinstance(refused, BodyUnread) else 400
-        page = self._pages.invalid(language, refused.refusal, refused.message, shop, frame_origin or "")
-        return message(request, status, page)
 
 
 class PageEndpoint:
@@ -310,7 +257,7 @@ class PageEndpoint:
             if site := request.header(b"sec-fetch-site"):
                 return site in ("same-origin", "none")
             own = self._own_origin(request).lower() + "/"
-            return request.header(b"referer") == "" or _referring_origin(request) == own
+            return request.header(b"referer") == "" or referring_origin(request) == own
         return origin.lower() == self._own_origin(request).lower()
 
     def _own_origin(self, request: Request) -> str:
@@ -367,60 +314,6 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
     )
 
 
-def html(
-    status: int,
-    body: bytes,
-    framers: Sequence[str] = (),
-    form_action_extra: Sequence[str] = (),
-    frame_src: Sequence[str] = (),
-) -> Response:
-    """A page with its security headers; `framers` may show it in a frame, the others are those of security_headers."""
-    return Response(status, _html_headers(tuple(framers), tuple(form_action_extra), tuple(frame_src)), body)
-
-
-def message(request: Request, status: int, body: bytes) -> Response:
-    """A page that belongs to no order. There is nothing on it that another site could make a payer press, so a frame
-    may show it: the shop's developer sees why, instead of the browser's own blank."""
-    return html(status, body, ANY_SITE if _is_in_frame(request) else ())
-
-
-@lru_cache(maxsize=1000)
-def _html_headers(
-    framers: tuple[str, ...], form_action_extra: tuple[str, ...], frame_src: tuple[str, ...]
-) -> list[tuple[bytes, bytes]]:
-    policy = security_headers(form_action_extra, framers, frame_src)
-    return [(b"content-type", b"text/html; charset=utf-8"), (b"vary", b"accept-encoding"), *policy]
-
-
-def method_not_allowed(allowed: str) -> Response:
-    """405 in plain words."""
-    return Response(
-        405,
-        [(b"allow", allowed.encode()), (b"content-type", b"text/plain; charset=utf-8")],
-        f"use {allowed}\n".encode(),
-    )
-
-
-def preferred_language(request: Request) -> str:
-    """The browser's first language that the page may speak; for pages that belong to no order."""
-    return first_language(request.header(b"accept-language"))
-
-
-def first_language(accepted: str) -> str:
-    """Of an Accept-Language header."""
-    for part in accepted.lower().split(",")[:8]:
-        tag = part.partition(";")[0].strip()[:2]
-        if tag in LANGUAGE_NAMES:
-            return tag
-    return ""
-
-
-def origin_of(url: str) -> str:
-    """`https://host[:port]` of the public address, as browsers write an origin; empty for empty."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower() if url else ""
-
-
 def page_path_of(request: Request) -> str:
     """The path of the payment page that a request belongs to, empty if it belongs to none."""
     path: str = request.scope["path"]
@@ -446,30 +339,9 @@ def _held(pause: Pause, now: datetime, page: Response) -> Response:
     return page._replace(status=503, headers=[*page.headers, (b"retry-after", b"%d" % seconds)])
 
 
-def _referring_origin(request: Request) -> str:
-    """Where the payer came from, as the browser says: the shop, for a page that belongs to no order."""
-    found = _ORIGIN.match(request.header(b"referer"))
-    return found[0].lower() + "/" if found else ""
-
-
-def _is_in_frame(request: Request) -> bool:
-    """As the browser says (Fetch Metadata); it says nothing to an address of plain http in a network."""
-    return request.header(b"sec-fetch-dest") not in ("", "document", "empty")
-
-
 def is_beside_frame(opened: OpenedPage, request: Request) -> bool:
     """A page that stands in a frame of the shop's is asked for by a window of its own, as the browser says."""
     return bool(opened.page.frame_origin) and request.header(b"sec-fetch-dest") == "document"
-
-
-def _frame_origin(request: Request, fields: dict[str, str], wish: PayObject) -> str | None:
-    """Origin of the page that shows this one in a frame, empty where nothing says it; None for a page of its own. Our
-    library names its page, and the browser shows ours to no other (frame-ancestors); for old copies of the bank's it is
-    the Referer."""
-    says_nothing = request.header(b"sec-fetch-dest") == ""
-    if not (_is_in_frame(request) or (says_nothing and SHORT_FORM in wish.flags)):
-        return None
-    return fields.get("origin") or _referring_origin(request).rstrip("/")
 
 
 def _typed(fields: Mapping[str, str]) -> dict[CardField, str]:
@@ -479,10 +351,6 @@ def _typed(fields: Mapping[str, str]) -> dict[CardField, str]:
 def _retype(typed: Mapping[CardField, str]) -> str:
     """What to say of a form that was sent along with another button."""
     return RETYPE if typed[CardField.NUMBER] or typed[CardField.CVC] else ""
-
-
-def _flags(fields: dict[str, str]) -> dict[str, str]:
-    return {name: fields[name] for name in FLAGS if name in fields}
 
 
 def _shown_payment(opened: OpenedPage) -> Payment | None:

@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tolem.web.answers import ANY_SITE
 from tolem.web.appearance import COLOURS_PREFIX, LOGO_PREFIX, render_colours
 from tolem.web.assets import integrity_of, load_assets, read_lean
-from tolem.web.checkout import ANY_SITE, PAGE_PREFIX
+from tolem.web.checkout import PAGE_PREFIX
 from tolem.web.headers import security_headers
 from tolem.web.public import LIBRARY, LIBRARY_PATHS
 from tolem.web.return_address import RETURN_PREFIX

@@ -19,10 +19,10 @@ from starlette.types import Receive, Scope, Send
 
 from tolem.flows.directory import Directory
 from tolem.telemetry import faults_total, log, render_metrics
+from tolem.web.answers import first_language
 from tolem.web.app import new_incident, render_fault
 from tolem.web.appearance import COLOURS_PREFIX, LOGO_PREFIX, render_colours
 from tolem.web.assets import STATIC, read_lean, static_files
-from tolem.web.checkout import first_language
 from tolem.web.headers import security_headers
 
 LIBRARY = "payment-api.js"

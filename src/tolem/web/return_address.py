@@ -16,15 +16,9 @@ from tolem.domain.errors import Refused
 from tolem.flows.authorization import PATIENCE_SECONDS
 from tolem.flows.checkout import Checkout, OpenedPage
 from tolem.flows.way_back import WayBack
+from tolem.web.answers import ANY_SITE, html, method_not_allowed, preferred_language
 from tolem.web.challenge_pages import ChallengePages
-from tolem.web.checkout import (
-    ANY_SITE,
-    PAGE_PREFIX,
-    html,
-    is_beside_frame,
-    method_not_allowed,
-    preferred_language,
-)
+from tolem.web.checkout import PAGE_PREFIX, is_beside_frame
 from tolem.web.headers import SELF
 from tolem.web.http import Request, Response, redirect
 
