@@ -29,6 +29,7 @@ from tolem.domain.authentication import AuthenticationStep, ChallengeWindow, Pen
 from tolem.domain.card import CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.domain.maintenance import Pause
+from tolem.flows.opening import Known
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import LANGUAGE_NAMES, load_translator
 from tolem.sandbox.acs import HERE, STATIC, AcsPages
@@ -148,7 +149,12 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     yield "cancelled", pages.failed(replace(view, reason_code=476, at=NOON))
     yield "expired", pages.expired(replace(view, return_url=""))
     yield "invalid", pages.invalid(language, Refusal.DIFFERS, "amount: the token says 100 KZT, the object 1 KZT")
-    yield "wrong-origin", pages.wrong_origin(language)
+    for name, known in (("paid", PageState.PAID), ("paying", PageState.CHECKING)):
+        yield (
+            f"invalid-{name}",
+            pages.invalid(language, Refusal.DIFFERS, "amount: …", Known("https://shop.example/", known)),
+        )
+    yield "wrong-origin", pages.invalid(language, Refusal.FOREIGN_ORIGIN)
     yield "busy", pages.busy(language, "/pay/sample")
     yield "busy-opening", pages.busy(language)
     paused = replace(view, state=PageState.MAINTENANCE, pause=Pause(since=NOON))

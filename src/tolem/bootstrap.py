@@ -29,6 +29,7 @@ from tolem.flows.holds import Holds
 from tolem.flows.inspection import Inspection
 from tolem.flows.limits import AttemptLimits
 from tolem.flows.maintenance import MaintenanceWatch, describe
+from tolem.flows.opening import Openings
 from tolem.flows.operations import Operations
 from tolem.flows.recovery import Recovery
 from tolem.flows.redelivery import Redelivery
@@ -198,6 +199,7 @@ async def open_gateway(
         CardSealer(store, clock, sealer),
         attempt_limits,
     )
+    openings = Openings(store, directory, clock, ids, maintenance, is_sandbox=config.is_sandbox)
     checkout = Checkout(
         store,
         directory,
@@ -229,7 +231,7 @@ async def open_gateway(
     way_back = WayBack(sealer)
     edge = Edge(
         TokenEndpoint(tokens),
-        PayformEndpoint(checkout, pages),
+        PayformEndpoint(openings, pages),
         PageEndpoint(
             checkout,
             pages,

@@ -11,6 +11,7 @@ from tolem.bootstrap import Gateway
 from tolem.clock import SystemClock
 from tolem.domain.errors import Refusal
 from tolem.flows.administration import Administration
+from tolem.flows.opening import Known
 from tolem.i18n.translator import load_translator
 from tolem.ids import Ids
 from tolem.sandbox.fixtures import TERMINAL_ID
@@ -175,6 +176,6 @@ async def test_a_page_without_an_order_is_seen_in_a_frame_and_only_there(sqlite_
 
 
 def test_an_address_of_an_origin_is_escaped_wherever_it_stands() -> None:
-    page = Pages(load_translator(), sandbox=True).invalid("en", Refusal.FRAME_NOT_ALLOWED, "x", "", '"><script>')
+    page = Pages(load_translator(), sandbox=True).invalid("en", Refusal.FRAME_NOT_ALLOWED, "x", Known(), '"><script>')
     assert b'data-shop="&quot;&gt;&lt;script&gt;"' in page
     assert b'id="return"' not in page

@@ -92,6 +92,32 @@ async def test_what_cannot_be_opened_leads_back_to_what_the_gateway_knows_of_the
         assert 'href="https://shop.example/ok"' in unread.text
 
 
+async def test_what_cannot_be_opened_says_first_that_the_order_is_paid_or_being_paid(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        paying, paid = "being paid on another page", "This order is already paid"
+
+        async def refuse(**wrong: Any) -> str:
+            page = await caller.open(token, "000000021", language="ENG", **wrong)
+            assert page.state == "invalid"
+            assert "<details" in page.text  # what the shop's developer needs
+            return page.text
+
+        token = await caller.token("000000021")
+        first = (await caller.open(token, "000000021")).headers["location"]
+        text = await refuse(amount=1)
+        assert (paying in text, paid in text) == (False, False)
+        await Issuer(caller).start(first)
+        for wrong in ({"amount": 1}, {"description": "x" * 126}, {"paymentType": "cardId"}):
+            text = await refuse(**wrong)
+            assert (paying in text, paid in text) == (True, False)
+        await caller.press(first, "abandon")
+        await caller.pay(first)
+        for wrong in ({"amount": 1}, {"description": "x" * 126}, {"paymentType": "cardId"}):
+            text = await refuse(**wrong)
+            assert (paying in text, paid in text) == (False, True)
+
+
 async def test_logo_and_colours_of_the_shop(database_url: str) -> None:
     async with running_gateway(database_url) as gateway:
         await dress(gateway, logo=build_png(), colour="#7a1f3d", name="Парасат")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tolem.domain.card import CardField, CardProblem, parse_card, passes_luhn
 from tolem.domain.errors import Refusal
+from tolem.flows.opening import Known
 from tolem.flows.rounds import PageState
 from tolem.i18n.translator import load_translator
 from tolem.web.card_choice import REMOVED
@@ -105,8 +106,16 @@ def build_pages(pages: Pages, language: str) -> dict[str, tuple[PageState, bytes
         "cancelled": (PageState.FAILED, pages.failed(replace(tried, reason_code=476))),
         "expired": (PageState.EXPIRED, pages.expired(tried)),
         "invalid": (PageState.INVALID, pages.invalid(language, Refusal.DIFFERS, "amount: 1 is not 2")),
-        "not available": (PageState.INVALID, pages.not_available(language, "isAFT")),
-        "wrong origin": (PageState.INVALID, pages.wrong_origin(language)),
+        **{
+            f"invalid, {state}, {is_verification}": (
+                PageState.INVALID,
+                pages.invalid(language, Refusal.DIFFERS, "x", Known("https://shop.example/", state, is_verification)),
+            )
+            for state in (PageState.PAID, PageState.CHECKING)
+            for is_verification in (False, True)
+        },
+        "not available": (PageState.INVALID, pages.invalid(language, Refusal.NOT_AVAILABLE, "isAFT")),
+        "wrong origin": (PageState.INVALID, pages.invalid(language, Refusal.FOREIGN_ORIGIN)),
         "busy": (PageState.INVALID, pages.busy(language)),
         "fault": (PageState.INVALID, pages.fault(language, "0193-6f2a")),
     }

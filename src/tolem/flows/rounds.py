@@ -84,6 +84,14 @@ def page_state(found: PageWithOrder, now: datetime) -> PageState:
     return PageState.FORM if history.last_payment() is None else PageState.DECLINED
 
 
+def settled_elsewhere(history: OrderHistory) -> PageState | None:
+    """What became of an order on other pages than one that does not open: PAID, or CHECKING while the outcome of a card
+    is open. None: nobody is known to have been charged."""
+    if history.order.status is OrderStatus.PAID:
+        return PageState.PAID
+    return PageState.CHECKING if history.open_payment() else None
+
+
 def is_payable(found: PageWithOrder, now: datetime) -> bool:
     """A card attempt may begin on this page now."""
     return page_state(found, now) in PAYABLE_STATES

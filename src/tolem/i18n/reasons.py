@@ -19,13 +19,17 @@ class Reason(NamedTuple):
     """While another attempt may be made."""
     last_advice: str = ""
     """After the last one; the page itself says how to begin anew."""
+    tells_of_money: bool = False
+    """The cause says already what became of it."""
 
     def texts(self, *, is_last: bool) -> tuple[str, ...]:
-        """The sentences to be told, msgids."""
+        """The sentences to be told, msgids. Who reads that it is over wants to know that nothing was taken."""
+        money = _NOTHING_TAKEN if is_last and not self.tells_of_money else ""
         advice = self.last_advice if is_last else self.advice
-        return (self.cause, advice) if advice else (self.cause,)
+        return tuple(text for text in (self.cause, money, advice) if text)
 
 
+_NOTHING_TAKEN = mark("No money was taken.")
 _USE_ANOTHER = mark("Use another card.")
 _CALL_BANK = mark("Use another card or call your bank.")
 _AGAIN = mark("Try again or use another card.")
@@ -40,18 +44,25 @@ CHECK_DETAILS = Reason(
 EXPIRED_CARD = Reason(mark("This card has expired."), _USE_ANOTHER)
 FUNDS = Reason(mark("There is not enough money on the card."), mark("Top it up or use another card."))
 NOT_CONFIRMED = Reason(mark("Your bank did not confirm that the card is yours."), _AGAIN)
-NOT_FINISHED = Reason(mark("The confirmation at your bank was cancelled or not finished. No money was taken."), _AGAIN)
+NOT_FINISHED = Reason(
+    mark("The confirmation at your bank was cancelled or not finished. No money was taken."),
+    _AGAIN,
+    tells_of_money=True,
+)
 CONFIRMATION_UNAVAILABLE = Reason(
     mark("The bank's confirmation service is not available, or the card number is wrong."),
     mark("Check the number and try again, or use another card."),
 )
 OTHER_CARD = Reason(mark("This card cannot be used for this payment."), _USE_ANOTHER)
 SHOP_CANNOT = Reason(mark("The shop cannot take this payment with this card."), _ANOTHER_OR_TELL_SHOP, _TELL_SHOP)
-BANK_SILENT = Reason(mark("The bank could not process the payment. No money was taken."), _LATER)
+BANK_SILENT = Reason(mark("The bank could not process the payment. No money was taken."), _LATER, tells_of_money=True)
 MAY_BE_HELD = Reason(
-    mark("The payment was not completed. If your bank shows the amount as held, the hold will be released.")
+    mark("The payment was not completed. If your bank shows the amount as held, the hold will be released."),
+    tells_of_money=True,
 )
-NOTHING_DONE = Reason(mark("The payment was cancelled or was not made in time. No money was taken."))
+NOTHING_DONE = Reason(
+    mark("The payment was cancelled or was not made in time. No money was taken."), tells_of_money=True
+)
 ATTEMPTS = Reason(mark("The bank takes no more attempts with this card for now."), _USE_ANOTHER)
 
 _CARD_REFUSED = Reason(mark("The bank did not accept this card."), _CALL_BANK)
@@ -60,9 +71,11 @@ _OF_VERIFICATIONS = {
     FUNDS: _CARD_REFUSED,  # nothing was to be taken, so there is nothing to top up
     OTHER_CARD: Reason(mark("This card cannot be used here."), _USE_ANOTHER),
     SHOP_CANNOT: Reason(mark("The shop cannot verify this card."), _ANOTHER_OR_TELL_SHOP, _TELL_SHOP),
-    BANK_SILENT: Reason(mark("The bank could not verify the card. No money was taken."), _LATER),
-    MAY_BE_HELD: Reason(mark("The verification was not completed. No money was taken.")),
-    NOTHING_DONE: Reason(mark("The verification was cancelled or was not made in time. No money was taken.")),
+    BANK_SILENT: Reason(mark("The bank could not verify the card. No money was taken."), _LATER, tells_of_money=True),
+    MAY_BE_HELD: Reason(mark("The verification was not completed. No money was taken."), tells_of_money=True),
+    NOTHING_DONE: Reason(
+        mark("The verification was cancelled or was not made in time. No money was taken."), tells_of_money=True
+    ),
 }
 """What those read like where no payment was meant."""
 

@@ -21,6 +21,7 @@ from tolem.flows.authorization import PATIENCE_SECONDS
 from tolem.flows.carried import Carried
 from tolem.flows.checkout import Checkout, OpenedPage
 from tolem.flows.maintenance import RETRY_SECONDS
+from tolem.flows.opening import Known
 from tolem.flows.rounds import PageState
 from tolem.flows.saved_cards import may_save
 from tolem.flows.way_back import WayBack
@@ -92,7 +93,7 @@ class PageEndpoint:
             if handle is not None:
                 if not self._is_own_origin(request):
                     log.info("foreign_form", origin=request.header(b"origin")[:200])
-                    return html(403, self._pages.wrong_origin(preferred_language(request)))
+                    return html(403, self._pages.invalid(preferred_language(request), Refusal.FOREIGN_ORIGIN))
                 return await handle(request, page_id)
         else:
             return method_not_allowed("GET, POST")
@@ -104,7 +105,8 @@ class PageEndpoint:
             return self._no_page(request)
         view, pending = page_view(opened, page_id), opened.pending
         if view.state is PageState.INVALID:
-            page = self._pages.invalid(view.language, Refusal.NOT_FOUND, "", view.return_url, view.frame_origin)
+            known = Known(view.return_url, rounds.settled_elsewhere(opened.history), view.is_verification)
+            page = self._pages.invalid(view.language, Refusal.NOT_FOUND, "", known, view.frame_origin)
             return message(request, 404, page)
         kept = open_form(self._carried, page_id, request)
         if kept is not None and kept.version == view.version and view.state in rounds.PAYABLE_STATES:

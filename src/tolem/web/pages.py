@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem
 from tolem.domain.errors import Refusal
+from tolem.flows.opening import Known
 from tolem.flows.rounds import PageState
 from tolem.i18n.formats import format_amount, format_instant
 from tolem.i18n.reasons import CANCELLED_CODE
@@ -28,21 +29,55 @@ from tolem.web.view import PageView
 
 ACCEPTED_BRANDS = (Brand.VISA, Brand.MASTERCARD, Brand.AMEX, Brand.UNIONPAY, Brand.MIR)
 """Whose marks the form shows."""
+_NOT_OPENED = mark("This payment cannot be opened")
 _REFUSAL_TEXTS = {
-    Refusal.NOT_FOUND: mark(
-        "There is no such page, or its time is over. Return to the shop and start the payment again."
+    Refusal.NOT_FOUND: (
+        _NOT_OPENED,
+        mark("There is no such page, or its time is over. Return to the shop and start the payment again."),
     ),
-    Refusal.INVALID_TOKEN: mark("The permission to pay has run out. Return to the shop and start the payment again."),
-    Refusal.FOREIGN_ORIGIN: mark(
-        "The card form was sent by another site. Nothing was charged. Pay only on the page that the shop leads you to."
+    Refusal.INVALID_TOKEN: (
+        _NOT_OPENED,
+        mark("The permission to pay has run out. Return to the shop and start the payment again."),
+    ),
+    Refusal.FOREIGN_ORIGIN: (
+        _NOT_OPENED,
+        mark(
+            "The card form was sent by another site. Nothing was charged. Pay only on the page that the shop leads you"
+            " to."
+        ),
+    ),
+    Refusal.NOT_AVAILABLE: (
+        mark("This way of paying is not available"),
+        mark("Nothing was charged. Return to the shop and pay by card."),
     ),
 }
-_REFUSAL_DEFAULT = mark(
-    "The shop sent a payment that cannot be opened. This attempt charged nothing. Tell the shop about it."
+"""Title and text."""
+_REFUSAL_DEFAULT = (
+    _NOT_OPENED,
+    mark("The shop sent a payment that cannot be opened. This attempt charged nothing. Tell the shop about it."),
 )
-_NOT_OPENED = mark("This payment cannot be opened")
-_NOT_AVAILABLE = mark("This way of paying is not available")
-_PAY_BY_CARD = mark("Nothing was charged. Return to the shop and pay by card.")
+# Whoever reads these has a page that does not open; by (what became of the order elsewhere, is a verification).
+_KNOWN_TEXTS = {
+    (PageState.PAID, False): (
+        mark("This order is already paid"),
+        mark("This page charged nothing. Return to the shop to see the order."),
+    ),
+    (PageState.PAID, True): (
+        mark("The card was verified before"),
+        mark("Nothing else needs to be done."),
+    ),
+    (PageState.CHECKING, False): (
+        mark("This order is being paid on another page"),
+        mark(
+            "Its outcome is not known yet, and this page charged nothing. Go on where you began, or ask the shop"
+            " before you pay again."
+        ),
+    ),
+    (PageState.CHECKING, True): (
+        mark("The card is being verified on another page"),
+        mark("Its outcome is not known yet. Go on where you began, or ask the shop before you start again."),
+    ),
+}
 _BUSY_TITLE = mark("The payment page is busy")
 _BUSY_TEXT = mark("It takes no payments for a moment. Nothing was charged. Wait a few seconds and open it again.")
 # Of an opened page nobody may say that nothing was charged.
@@ -59,6 +94,7 @@ _RETURN_NOW = mark("You can return to the shop now.")
 _PAUSED_UNTIL = mark("Cards are taken again from %(time)s.")
 LONG_AMOUNT = 18
 """Characters that fit into a line in the usual size: 9 999 999 999,99 ₸."""
+NOTHING_KNOWN = Known()
 NOTHING_PICKED = Picked()
 BUSY_SECONDS = 5
 """A page of the busy gateway opens anew by itself after this."""
@@ -185,23 +221,16 @@ class Pages:
         return self._result(view, PageState.EXPIRED)
 
     def invalid(
-        self, language: str, refusal: Refusal, detail: str = "", return_url: str = "", frame_origin: str = ""
+        self, language: str, refusal: Refusal, detail: str = "", known: Known = NOTHING_KNOWN, frame_origin: str = ""
     ) -> bytes:
-        """A page that does not open. `detail`: `Refused.message`, English, shown small for the shop's developer."""
-        text = _REFUSAL_TEXTS.get(refusal, _REFUSAL_DEFAULT)
+        """A page that does not open. `detail`: `Refused.message`, English, shown small for the shop's developer. Where
+        the order is paid, or being paid, the payer reads that: the money matters more than the reason."""
+        title, text = _REFUSAL_TEXTS.get(refusal, _REFUSAL_DEFAULT)
+        if known.order_state is not None:
+            title, text = _KNOWN_TEXTS[known.order_state, known.is_verification]
         return self._message(
-            language, _NOT_OPENED, text, detail=detail, return_url=return_url, frame_origin=frame_origin
+            language, title, text, detail=detail, return_url=known.return_url, frame_origin=frame_origin
         )
-
-    def not_available(self, language: str, what: str, return_url: str = "", frame_origin: str = "") -> bytes:
-        """A part of the bank's service that is not spoken here; `what` names it, English, for the shop's developer."""
-        return self._message(
-            language, _NOT_AVAILABLE, _PAY_BY_CARD, detail=what, return_url=return_url, frame_origin=frame_origin
-        )
-
-    def wrong_origin(self, language: str) -> bytes:
-        """A card form that another site posted."""
-        return self.invalid(language, Refusal.FOREIGN_ORIGIN)
 
     def notice(self, language: str, title: str, text: str) -> bytes:
         """A page that only says something; `title` and `text` are msgids."""

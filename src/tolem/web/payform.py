@@ -1,7 +1,7 @@
 """`/payform/`, where `halyk.pay()` leads: the pay object becomes a page, or a page that says why it does not open."""
 
 from tolem.domain.errors import Refusal, Refused
-from tolem.flows.checkout import Checkout
+from tolem.flows.opening import Openings
 from tolem.telemetry import log
 from tolem.web.answers import is_in_frame, message, method_not_allowed, preferred_language, referring_origin
 from tolem.web.checkout import PAGE_PREFIX
@@ -16,8 +16,8 @@ PAYFORM_BODY_MAX = 64 * 1024
 class PayformEndpoint:
     """Where `halyk.pay()` leads: the pay object becomes a page."""
 
-    def __init__(self, checkout: Checkout, pages: Pages) -> None:
-        self._checkout = checkout
+    def __init__(self, openings: Openings, pages: Pages) -> None:
+        self._openings = openings
         self._pages = pages
 
     async def __call__(self, request: Request) -> Response:
@@ -34,11 +34,11 @@ class PayformEndpoint:
                 return method_not_allowed("GET, POST")
             language, access_token = wish.language, wish.access_token
             frame_origin = _frame_origin(request, fields, wish)
-            page_id = await self._checkout.open_page(wish, preferred_language(request), frame_origin=frame_origin)
+            page_id = await self._openings.open_page(wish, preferred_language(request), frame_origin=frame_origin)
         except PayObjectError as error:
             refused = Refused(Refusal.INVALID_REQUEST, str(error), error.field)
             if error.access_token:
-                await self._checkout.note_unreadable(error.access_token, refused.record)
+                await self._openings.note_unreadable(error.access_token, refused.record)
             return await self._refuse(request, refused, error.language, frame_origin, error.access_token)
         except Refused as refused:
             return await self._refuse(request, refused, language, frame_origin, access_token)
@@ -49,11 +49,11 @@ class PayformEndpoint:
     ) -> Response:
         log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.record)
         language = language or preferred_language(request)
-        shop = await self._checkout.find_way_back(access_token, referring_origin(request))
-        if refused.refusal is Refusal.NOT_AVAILABLE:
-            return message(request, 501, self._pages.not_available(language, refused.message, shop, frame_origin or ""))
-        status = refused.status if isinstance(refused, BodyUnread) else 400
-        page = self._pages.invalid(language, refused.refusal, refused.message, shop, frame_origin or "")
+        known = await self._openings.find_known(access_token, referring_origin(request))
+        page = self._pages.invalid(language, refused.refusal, refused.message, known, frame_origin or "")
+        status = 501 if refused.refusal is Refusal.NOT_AVAILABLE else 400
+        if isinstance(refused, BodyUnread):
+            status = refused.status
         return message(request, status, page)
 
 
