@@ -152,7 +152,7 @@ def build_samples(pages: Pages, challenges: ChallengePages, language: str) -> It
     for name, known in (("paid", PageState.PAID), ("paying", PageState.CHECKING)):
         yield (
             f"invalid-{name}",
-            pages.invalid(language, Refusal.DIFFERS, "amount: …", Known("https://shop.example/", known)),
+            pages.invalid(language, Refusal.DIFFERS, "amount: …", Known("https://shop.example/", None, known)),
         )
     yield "wrong-origin", pages.invalid(language, Refusal.FOREIGN_ORIGIN)
     yield "busy", pages.busy(language, "/pay/sample")

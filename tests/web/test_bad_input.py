@@ -244,6 +244,7 @@ async def test_pay_objects_that_contradict_the_token(sqlite_url: str, changes: d
         assert [line["event"] for line in logs] == ["page_refused"]
         history = await caller.store.find(keys.order_by_invoice(TERMINAL_ID, INVOICE))
         assert history is not None
+        assert logs[0]["order"] == (None if "auth" in changes else str(history.order.id))
         assert history.order.opened_at is None
 
 

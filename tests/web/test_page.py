@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.gateway import APPROVED_CARD, LOCKED_CARD, ORIGIN, Answer, Caller, running_gateway
 from tests.issuer import CHALLENGED_CARD, Issuer
 from tests.pictures import build_png
@@ -308,7 +309,9 @@ async def test_a_second_tab_is_told_whose_challenge_it_sees(sqlite_url: str) -> 
         first = await Issuer(caller).start(path)
         assert f"•••• {CHALLENGED_CARD[-4:]}" in first.text
         assert words not in first.text
-        assert (await caller.submit(path, APPROVED_CARD)).status == 409  # the script opens the address that follows
+        with capture_logs() as logs:
+            assert (await caller.submit(path, APPROVED_CARD)).status == 409  # the script opens the address that follows
+        assert [(line["event"], line["state"]) for line in logs] == [("card_not_taken", "challenge")]
         plain = await post_without_script(caller, path, TYPED)
         assert plain.headers["location"] == f"{path}?other"
         page = await caller.get(plain.headers["location"])

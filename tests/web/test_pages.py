@@ -109,7 +109,9 @@ def build_pages(pages: Pages, language: str) -> dict[str, tuple[PageState, bytes
         **{
             f"invalid, {state}, {is_verification}": (
                 PageState.INVALID,
-                pages.invalid(language, Refusal.DIFFERS, "x", Known("https://shop.example/", state, is_verification)),
+                pages.invalid(
+                    language, Refusal.DIFFERS, "x", Known("https://shop.example/", None, state, is_verification)
+                ),
             )
             for state in (PageState.PAID, PageState.CHECKING)
             for is_verification in (False, True)

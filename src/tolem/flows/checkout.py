@@ -58,6 +58,15 @@ class OpenedPage(NamedTuple):
     pause: Pause | None = None
     """Why no card may be typed now, though the order waits for one."""
 
+    def challenges_another(self, number: str, choice: CardChoice) -> bool:
+        """The issuer is challenging the payer over another card than this one."""
+        payment = self.history.open_payment() if self.state is PageState.CHALLENGE else None
+        if payment is None:
+            return False
+        if choice.card_id is not None:
+            return payment.card_id != choice.card_id
+        return payment.masked_pan != Pan(clean_number(number)).masked
+
 
 class PageTerms(NamedTuple):
     """What the authenticator is told of a page's order; it can't change within the page's round."""
@@ -229,16 +238,6 @@ class Checkout:
         attempt = Attempt(self._limits.fingerprint(card.pan), browser.ip, terminal.id)
         async with self._limits.admit(attempt, terms.order_id):
             return await self._authentications.attempt(Visitor(page_id, browser, return_base), entry, sale)
-
-    async def challenges_another(self, page_id: str, number: str, choice: CardChoice) -> bool:
-        """The issuer is challenging the payer over another card than this one."""
-        opened = await self.view(page_id)
-        payment = opened.history.open_payment() if opened and opened.state is PageState.CHALLENGE else None
-        if payment is None:
-            return False
-        if choice.card_id is not None:
-            return payment.card_id != choice.card_id
-        return payment.masked_pan != Pan(clean_number(number)).masked
 
     async def remove_card(self, page_id: str, card_id: UUID) -> None:
         """The payer removes a saved card of theirs. Raises Refused(NOT_FOUND), for a foreign card too."""

@@ -35,6 +35,7 @@ class Known(NamedTuple):
 
     return_url: str = ""
     """Where the payer may return to; empty: nobody knows."""
+    order_id: UUID | None = None
     order_state: PageState | None = None
     """What became of the order on other pages: PAID or CHECKING. None: nobody is known to have been charged."""
     is_verification: bool = False
@@ -89,7 +90,7 @@ class Openings:
         if not return_url:
             terminal = await self._directory.get_terminal(order.terminal_id)
             return_url = f"https://{terminal.frame_hosts[0]}/" if terminal.frame_hosts else ""
-        return Known(return_url, rounds.settled_elsewhere(found.history), order.is_verification)
+        return Known(return_url, order.id, rounds.settled_elsewhere(found.history), order.is_verification)
 
     async def _open_page(self, wish: PayObject, token_hash: bytes, language: str, frame_origin: str | None) -> str:
         for flag, service in FLAGS_NOT_SPOKEN.items():

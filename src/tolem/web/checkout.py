@@ -105,7 +105,8 @@ class PageEndpoint:
             return self._no_page(request)
         view, pending = page_view(opened, page_id), opened.pending
         if view.state is PageState.INVALID:
-            known = Known(view.return_url, rounds.settled_elsewhere(opened.history), view.is_verification)
+            order = opened.history.order
+            known = Known(view.return_url, order.id, rounds.settled_elsewhere(opened.history), order.is_verification)
             page = self._pages.invalid(view.language, Refusal.NOT_FOUND, "", known, view.frame_origin)
             return message(request, 404, page)
         kept = open_form(self._carried, page_id, request)
@@ -148,8 +149,10 @@ class PageEndpoint:
             return await self._form_again(request, page_id, 429, fields, notice=WAIT)
         except InvalidCard as invalid:
             return await self._form_again(request, page_id, 422, fields, invalid)
-        if paid is None and await self._checkout.challenges_another(page_id, typed[CardField.NUMBER], choice):
-            return _conflict(request, page_id)
+        if paid is None and (opened := await self._checkout.view(page_id)):
+            log.info("card_not_taken", order=str(opened.history.order.id), state=opened.state)
+            if opened.challenges_another(typed[CardField.NUMBER], choice):
+                return _conflict(request, page_id)
         return redirect(PAGE_PREFIX + page_id)
 
     async def _leave(self, request: Request, page_id: str) -> Response:

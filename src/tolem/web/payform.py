@@ -47,9 +47,10 @@ class PayformEndpoint:
     async def _refuse(
         self, request: Request, refused: Refused, language: str, frame_origin: str | None, access_token: str
     ) -> Response:
-        log.info("page_refused", refusal=refused.refusal, field=refused.field, reason=refused.record)
         language = language or preferred_language(request)
         known = await self._openings.find_known(access_token, referring_origin(request))
+        order = str(known.order_id) if known.order_id else None
+        log.info("page_refused", order=order, refusal=refused.refusal, field=refused.field, reason=refused.record)
         page = self._pages.invalid(language, refused.refusal, refused.message, known, frame_origin or "")
         status = 501 if refused.refusal is Refusal.NOT_AVAILABLE else 400
         if isinstance(refused, BodyUnread):
