@@ -4,6 +4,7 @@ Playwright's objects belong to one event loop, so every test of this folder runs
 async fixture that a browser test uses says so too: `@pytest_asyncio.fixture(loop_scope="session")`.
 """
 
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ BROWSER_ARGUMENTS = (
 NOT_IN_FILE_NAMES = re.compile(r"[^\w.-]+")
 FAILED = pytest.StashKey[bool]()
 
-TakeScreenshot = Callable[[Page, str], Awaitable[Path]]
+TakeScreenshot = Callable[[Page, str], Awaitable[None]]
 MakePayer = Callable[..., Awaitable[Payer]]
 
 
@@ -137,12 +138,13 @@ async def other_shop() -> AsyncIterator[OtherShop]:
 
 @pytest.fixture
 def take_screenshot() -> TakeScreenshot:
-    """`await take_screenshot(page, "form-phone")` keeps a picture in test-output/screenshots."""
+    """`await take_screenshot(page, "form-phone")` keeps a picture in test-output/screenshots where SCREENSHOTS is set:
+    each costs as much as a page."""
 
-    async def take(page: Page, name: str) -> Path:
-        path = OUTPUT / "screenshots" / f"{name}.png"
-        await page.screenshot(path=path, full_page=True, animations="disabled")
-        return path
+    async def take(page: Page, name: str) -> None:
+        if os.environ.get("SCREENSHOTS"):
+            path = OUTPUT / "screenshots" / f"{name}.png"
+            await page.screenshot(path=path, full_page=True, animations="disabled")
 
     return take
 

@@ -1,4 +1,4 @@
-"""Pictures of every state, on a dark phone and a light desktop. `make screenshots` leaves them to be looked at."""
+"""Every state fits a dark phone and a light desktop. SCREENSHOTS=1 leaves pictures to be looked at."""
 
 import asyncio
 from typing import Any
