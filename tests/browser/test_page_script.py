@@ -274,6 +274,37 @@ def judge(case: dict[str, str]) -> dict[str, str]:
     return {CardField.EXPIRY.value: CardProblem.EXPIRY_PAST.value} if card.expiry.is_past(NOW.date()) else {}
 
 
+async def test_a_press_is_not_lost_when_the_field_it_leaves_is_wrong(page: Page, gateway: Gateway) -> None:
+    gateway.view = replace(VIEW, language="ru", offers_saving=True)
+    gateway.answer = (422, SANDBOX.form(gateway.view))
+    name, error, save = page.locator("#cc-name"), error_of(page, "cc-name"), page.locator("#save-card")
+    for width in (360, 1280):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.goto(ADDRESS)
+        await fill_card(page)
+        await name.fill("АЙГЕРИМ")
+        await press_slowly(page, save, name)  # what is wrong would push it down
+        await expect(save).to_be_checked()
+        await expect(error).to_contain_text("только буквы от A до Z")
+        await name.evaluate("field => { field.value = 'AIGERIM' }")
+        await name.focus()
+        async with page.expect_request(lambda request: request.method == "POST"):
+            await press_slowly(page, page.locator("#card .primary"), name)  # and once it is mended, pulls it up
+        await expect(error).to_have_text("")
+
+
+async def press_slowly(page: Page, target: Locator, left: Locator) -> None:
+    """Down and up near the upper edge of where it stands at first, as a hand does it; `left` loses the focus by it."""
+    await target.scroll_into_view_if_needed()
+    box = await target.bounding_box()
+    assert box is not None
+    await page.mouse.move(box["x"] + 12, box["y"] + 4)
+    await page.mouse.down()
+    await expect(left).not_to_be_focused()
+    await page.evaluate("() => new Promise(requestAnimationFrame)")
+    await page.mouse.up()
+
+
 @pytest.mark.parametrize("language", TRANSLATOR.languages)
 async def test_a_mistake_is_said_when_its_field_is_left_in_the_servers_words(
     page: Page, gateway: Gateway, language: str

@@ -16,6 +16,14 @@
   let isSent = false;
   let lateUntil = 0;
 
+  // Whoever has pressed a button and not yet let it go misses it if the page moves: what moves it awaits `pressed`.
+  // A finger is told of as a mouse too, and fields are left at that (not at its pointer events).
+  let pressed, release;
+  addEventListener("mousedown", () => (pressed ||= new Promise((done) => (release = done))), true);
+  for (const end of ["mouseup", "contextmenu", "dragend", "keydown"]) {
+    addEventListener(end, () => setTimeout(() => (pressed = release?.())), true); // the click comes first
+  }
+
   // A page that comes back from the browser's memory may tell an old state.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   document.addEventListener("visibilitychange", () => !document.hidden && card() && !isSent && look());
@@ -120,7 +128,7 @@
       if (answer.status === 409) return location.replace(form.action + "?other");
       const markup = await answer.text();
       const isAnswer = answer.status < 500 || markup.includes('id="card"');
-      if (!isAnswer || !adopt(markup)) return lost(form);
+      if (!isAnswer || !(await adopt(markup))) return lost(form);
       isSent = false;
       const first = document.querySelector("[aria-invalid]") || document.querySelector("h1");
       if (first.tabIndex < 0) first.tabIndex = -1;
@@ -180,7 +188,7 @@
       const body = new URLSearchParams(button.name ? [[button.name, button.value]] : []);
       const answer = await request(button.formAction, { method: "POST", body });
       if (answer.status === 404) return reopen();
-      if (!answer.ok || !adopt(await answer.text())) return notify(card().dataset.offline);
+      if (!answer.ok || !(await adopt(await answer.text()))) return notify(card().dataset.offline);
       const hurry = document.querySelector(".hurry p");
       const next = document.querySelector(".ask button, [name=saved-card]:checked") || byId("cc-number");
       if (button.name === "card") next.focus();
@@ -196,7 +204,8 @@
 
   // Shows another rendering of the page. Every field stays the field it is, with what was typed and what is wrong
   // with it; only its words are the new page's.
-  function adopt(markup) {
+  async function adopt(markup) {
+    await pressed;
     const next = new DOMParser().parseFromString(markup, "text/html");
     if (!next.querySelector("main[data-state]")) return false;
     const focused = document.activeElement;
@@ -221,7 +230,8 @@
     return true;
   }
 
-  function notify(text) {
+  async function notify(text) {
+    await pressed;
     const notice = document.createElement("p");
     notice.className = "notice";
     notice.setAttribute("role", "alert");
@@ -260,6 +270,7 @@
         if (now?.seconds_left) hurry.end = Date.now() + now.seconds_left * 1000;
         left = Math.ceil((hurry.end - Date.now()) / 1000);
       }
+      await pressed;
       hurry.classList.toggle("due", left <= WARN_SECONDS);
       const shown = Math.max(left, 0);
       hurry.querySelector("b").textContent = Math.floor(shown / 60) + ":" + String(shown % 60).padStart(2, "0");
@@ -376,10 +387,11 @@
     return !wrong;
   }
 
-  document.addEventListener("focusout", ({ target }) => {
-    if (!CHECKS[target.id] || !target.isConnected || isSent) return;
+  document.addEventListener("focusout", async ({ target }) => {
+    if (!CHECKS[target.id] || !target.isConnected) return;
     if (target.id === "cc-exp") target.value = parseExpiry(read(target)) || target.value;
-    if (target.value || target.dataset.problem) judge(target);
+    await pressed;
+    if (!isSent && (target.value || target.dataset.problem)) judge(target);
   });
 
   document.addEventListener("input", ({ target, inputType = "" }) => {
@@ -391,8 +403,9 @@
     if (target.dataset.problem && !CHECKS[target.id](read(target))) tell(target);
   });
 
-  document.addEventListener("change", ({ target }) => {
+  document.addEventListener("change", async ({ target }) => {
     if (target.name !== "saved-card") return;
+    await pressed; // a security code that was left for it is judged by then
     tell(byId("cc-csc"));
     recognize();
   });
