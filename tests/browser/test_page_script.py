@@ -168,6 +168,9 @@ async def test_card_number_is_grouped_and_recognized(page: Page, gateway: Gatewa
         assert await page.locator("#brand").inner_text() == brand
     await number.fill("4405-6397-0401-5096")
     assert await number.input_value() == "4405 6397 0401 5096"
+    await number.fill("Card: 4405 6397 0401 5096 exp 1/2028 cvc 321")
+    assert await number.input_value() == "4405 6397 0401 5096"
+    assert await page.locator("#cc-exp").input_value() == "01/28"
     await number.fill("\u200e4405\u200b6397 0401 5096\ufeff")
     assert await number.input_value() == "4405 6397 0401 5096"
     assert await type_into(number, "44x5") == "44x5"  # what is wrong with it is said, not mended
@@ -191,7 +194,7 @@ async def test_caret_stays_where_the_payer_works(page: Page, gateway: Gateway) -
 @pytest.mark.parametrize(
     ("typed", "shown"),
     (("0128", "01/28"), ("1/28", "01/28"), ("928", "09/28"), ("01/2028", "01/28"), ("012028", "01/28"),
-     ("12 30", "12/30"), ("1328", "1328"), ("13/27", "13/27"), ("01–27", "01/27"), ("1", "1")),
+     ("12 30", "12/30"), ("1230", "12/30"), ("128", "128"), ("1328", "1328"), ("13/27", "13/27"), ("01–27", "01/27"), ("1", "1")),
 )  # fmt: skip
 async def test_expiry_date_gets_its_slash(page: Page, gateway: Gateway, typed: str, shown: str) -> None:
     await page.goto(ADDRESS)
@@ -204,7 +207,8 @@ async def test_expiry_date_gets_its_slash(page: Page, gateway: Gateway, typed: s
 
 
 @pytest.mark.parametrize(
-    "pasted", ("1/28", "01 / 2028", "2028-01", "01.28", " 012028 ", "01-2028", "01–28", "０１／２８")
+    "pasted",
+    ("1/28", "01 / 2028", "2028-01", "01.28", " 012028 ", "01-2028", "01–28", "０１／２８", "exp 1/28 г.", "128"),
 )
 async def test_a_pasted_expiry_date_is_understood(page: Page, gateway: Gateway, pasted: str) -> None:
     await page.goto(ADDRESS)
@@ -222,11 +226,12 @@ NUMBERS = (
     "", VISA, "4405 6397 0401 5097", "4405", "44056397040150961234", "4405 63O7 0401 5096", "9999999999999995",
     "377514500004820", "30569309025904", "9398000000000001", "3530111333300000", "6011111111111117", "222100000000",
     "\u200e4405\u20606397\u00a00401–5096", "٤٤٠٥", "0000000000000000", "4000000000006", "5010000000009",
-    "４４０５６３９７０４０１５０９６",
+    "４４０５６３９７０４０１５０９６", "карта 4405-6397-0401-5096, 12/30 321", VISA + "; 5100000000000008", "12x 4405639704015097",
 )  # fmt: skip
 EXPIRIES = (
     "", "01/30", "1/30", "0130", "13/30", "00/30", "01/2030", "012030", "2030-01", "01/1930", "01/3", "ab/cd",
-    "10/26", "11/26", "2026-10", "12 - 30", "1.30", "20/30", "01–30", "２０/３０", "１/３０",
+    "10/26", "11/26", "2026-10", "12 - 30", "1.30", "20/30", "01–30", "２０/３０", "１/３０", "exp 01/30 г.",
+    "130", "030", "12/7", "٠1/30", "01/30 321",
 )  # fmt: skip
 CODES = ("", "12", "123", "1234", "12a", "12345", " 321 ", "١٢٣", "３２１")
 NAMES = ("", "ARMAN ALI", "  Ann-Marie  O'Neil Jr. ", "АРМАН", "A" * 46, "J. R. <b>", "1 BC", "A/B")

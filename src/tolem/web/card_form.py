@@ -34,7 +34,7 @@ _TITLES = {
 """By whether the last card was declined, and whether it is a verification."""
 
 # What may come back into the form: never a card number or security code that went into the wrong field.
-_EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\-\u2010-\u2015 ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
+_EXPIRY_TYPED = re.compile(r"\D{0,20}(?:\d{1,2}\s*[/.\-\u2010-\u2015 ]\s*\d{2,4}|\d{4})\D{0,20}")
 _NAME_TYPED = re.compile(r"\D{0,60}")
 _MAY_COME_BACK = {CardField.EXPIRY: _EXPIRY_TYPED, CardField.NAME: _NAME_TYPED}
 _FIELDS = tuple((field, field.name.lower()) for field in CardField)

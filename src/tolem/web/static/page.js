@@ -281,6 +281,7 @@
   // ---- The card
 
   const BETWEEN = /[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff-]/g; // as in domain/card.py
+  const DATE = /\b\d{1,2}\s?\/\s?(?:20)?\d\d\b/; // beside a card number
   const chosen = () => document.querySelector("[name=saved-card]:checked:not([value=new])");
   // What is typed, with full-width digits and long dashes as the usual ones.
   const read = (field) => field.value.normalize("NFKC").replace(/[\u2010-\u2015]/g, "-");
@@ -298,10 +299,17 @@
     }
   }
 
+  // The digits that were typed, or of a text that was pasted the one number that can be a card's (domain/card.py).
+  function numberOf(text) {
+    const all = text.replace(BETWEEN, "");
+    const found = /\D/.test(all) && text.replace(DATE, "/").replace(BETWEEN, "").match(/\d{12,}/g);
+    return found?.length === 1 && !numberProblem(found[0]) ? found[0] : all;
+  }
+
   // Of the security code; nothing while the scheme is not known.
   function codeLength() {
     const saved = chosen();
-    return saved ? +saved.dataset.cvc : brandOf(read(byId("cc-number")).replace(BETWEEN, ""))?.cvc;
+    return saved ? +saved.dataset.cvc : brandOf(numberOf(read(byId("cc-number"))))?.cvc;
   }
 
   function passesLuhn(number) {
@@ -313,29 +321,27 @@
     return sum % 10 === 0;
   }
 
-  // 1/27, 01/2027, 0127, 012027, 2027-01 → 01/27; nothing for what is no month.
+  // 1/27, 01/2027, 0127, 127, 012027, 2027-01, exp 01/27 → 01/27; nothing for what is no month.
   function parseExpiry(text) {
-    const typed = text.trim();
-    const after = /^20(\d\d)\s*[/\-. ]\s*(\d{1,2})$/.exec(typed);
-    const found =
-      /^(\d{1,2})\s*[/\-. ]\s*(?:20)?(\d\d)$/.exec(typed) ||
-      /^(\d\d)(?:20)?(\d\d)$/.exec(typed) ||
-      (after && [0, after[2], after[1]]);
+    const typed = text.replace(/^\P{Nd}+|\P{Nd}+$/gu, "");
+    const [, year, month] = /^20(\d\d)\s*[/\-. ]\s*(\d{1,2})$/.exec(typed) || [];
+    const found = month ? [0, month, year] : /^(\d{1,2})\s*[/\-.]?\s*(?:20)?(\d\d)$/.exec(typed);
     return found && found[1] > 0 && found[1] < 13 ? found[1].padStart(2, "0") + "/" + found[2] : "";
+  }
+
+  function numberProblem(number) {
+    if (!number) return "number_missing";
+    if (/\D/.test(number)) return "number_letters";
+    const brand = brandOf(number);
+    if (number.length > 19 || (brand && number.length > Math.max(...brand.lengths))) return "number_long";
+    if (number.length < 12 || (brand && !brand.lengths.includes(number.length))) return "number_short";
+    if (!passesLuhn(number)) return "number_check";
+    return brand ? "" : "number_brand";
   }
 
   // What is wrong with a field: the server's own judgement (domain/card.py), only earlier.
   const CHECKS = {
-    "cc-number"(text) {
-      const number = text.replace(BETWEEN, "");
-      if (!number) return "number_missing";
-      if (/\D/.test(number)) return "number_letters";
-      const brand = brandOf(number);
-      if (number.length > 19 || (brand && number.length > Math.max(...brand.lengths))) return "number_long";
-      if (number.length < 12 || (brand && !brand.lengths.includes(number.length))) return "number_short";
-      if (!passesLuhn(number)) return "number_check";
-      return brand ? "" : "number_brand";
-    },
+    "cc-number": (text) => numberProblem(numberOf(text)),
     "cc-exp"(text) {
       const expiry = parseExpiry(text);
       if (!expiry) return text.trim() ? "expiry_format" : "expiry_missing";
@@ -412,9 +418,15 @@
 
   // Groups as printed on the card. The caret stays behind the digit it stood behind.
   function group(number, how) {
-    let all = read(number).replace(BETWEEN, "");
+    const typed = read(number);
+    let all = numberOf(typed);
     if (/\D/.test(all)) return;
-    let caret = read(number).slice(0, number.selectionStart).replace(/\D/g, "").length;
+    let caret = typed.slice(0, number.selectionStart).replace(/\D/g, "").length;
+    const expiry = byId("cc-exp");
+    if (!expiry.value) {
+      expiry.value = parseExpiry(DATE.exec(typed)?.[0] || "");
+      if (expiry.value) judge(expiry);
+    }
     if (all === number.dataset.digits && how.startsWith("deleteContent")) {
       // Only a space was deleted: what was meant is the digit beside it.
       if (how === "deleteContentBackward") caret--;
@@ -429,7 +441,7 @@
   }
 
   function recognize() {
-    const brand = brandOf(read(byId("cc-number")).replace(BETWEEN, ""));
+    const brand = brandOf(numberOf(read(byId("cc-number"))));
     const code = byId("cc-csc");
     document.querySelectorAll(".brands li").forEach((mark) => {
       mark.classList.toggle("other", brand !== undefined && mark.dataset.brand !== brand.code);
@@ -446,11 +458,12 @@
     code.setSelectionRange(caret, caret);
   }
 
-  // 9 → 09/, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text.
+  // 9 → 09/, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text; 12 may go on
+  // as 12/27 or 1/27, so it waits for a fourth digit or for the field to be left.
   function slash(expiry, how) {
     const typed = read(expiry);
     if (how.startsWith("delete") || expiry.selectionStart !== typed.length || /^20\d\d[-/. ]/.test(typed)) return;
-    const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(\d\d)(\d*)\s*$/.exec(typed);
+    const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(0\d|\d\d(?=\d\d))(\d*)\s*$/.exec(typed);
     if (parts?.[1] > 12) return; // a wrong month is told, not mended
     if (parts) expiry.value = parts[1].padStart(2, "0") + "/" + parts[2].replace(/^20(?=\d\d$)/, "").slice(0, 4);
     else if (/^[2-9]$/.test(typed)) expiry.value = "0" + typed + "/";
