@@ -17,7 +17,7 @@ from tolem.flows.rounds import PageState
 from tolem.i18n.reasons import PROBLEM_TEXTS
 from tolem.i18n.translator import load_translator
 from tolem.web.assets import static_files
-from tolem.web.card_form import BUSY
+from tolem.web.card_form import BUSY, PAUSED
 from tolem.web.headers import security_headers
 from tolem.web.pages import Pages
 from tolem.web.view import PageView
@@ -486,17 +486,28 @@ async def test_a_page_that_is_looked_at_again_shows_the_truth(page: Page, gatewa
     await page.locator("main[data-state=approved]").wait_for()
 
 
-async def test_maintenance_loses_nothing_that_is_typed_and_ends_by_itself(page: Page, gateway: Gateway) -> None:
+async def test_maintenance_loses_nothing_that_is_typed(page: Page, gateway: Gateway) -> None:
     await page.goto(ADDRESS)
     await fill_card(page)
     gateway.view = replace(VIEW, state=PageState.MAINTENANCE)
     async with page.expect_response("**/state"):
         await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    gateway.answer = (303, b"")
+    gateway.answer = (503, SANDBOX.form(VIEW, notice=PAUSED))
     await press_pay(page)
+    await expect(page.locator("#notices")).to_contain_text("Payments pause for maintenance. Nothing was sent")
+    async with page.expect_response("**/state"):
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert await page.locator("#cc-number").input_value() == "4405 6397 0401 5096"
+    gateway.answer, gateway.view = (303, b""), APPROVED
+    await press_pay(page)
+    await page.locator("main[data-state=approved]").wait_for()
+    assert len(gateway.posts) == 2
+
+
+async def test_a_page_in_maintenance_opens_by_itself_once_it_ends(page: Page, gateway: Gateway) -> None:
+    gateway.view, gateway.later = replace(VIEW, state=PageState.MAINTENANCE), [VIEW]
+    await page.goto(ADDRESS)
     await expect(page.locator("h1")).to_have_text("The payment page is under maintenance")
-    assert len(gateway.posts) == 1  # the form stood until it was sent
-    gateway.view = VIEW
     await page.locator("main[data-state=form]").wait_for()
 
 

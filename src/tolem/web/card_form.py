@@ -21,10 +21,13 @@ from tolem.web.view import PageView
 
 BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
 WAIT = mark("This payment cannot be taken right now. No money was taken. Please wait a little and try again.")
+PAUSED = mark(
+    "Payments pause for maintenance. Nothing was sent to the bank: please press the button again a little later."
+)
 UNREAD = mark("What was typed could not be read. Nothing was sent to the bank: please type the card details again.")
 RETYPE = mark("The card number and the security code are never sent back: please type them again.")
 
-_FAULTS = (BUSY, WAIT, UNREAD)
+_FAULTS = (BUSY, WAIT, PAUSED, UNREAD)
 _TITLES = {
     (False, False): mark("Payment"),
     (False, True): mark("Card verification"),
@@ -193,7 +196,7 @@ class CardForms:
         picked: Picked,
     ) -> list[Html]:
         texts, translator, blocks = self._texts[language], self._translator, []
-        if notice:
+        if notice and not (problems and notice == RETYPE):  # the summary says it
             blocks.append(texts.notice.fill({"text": escape(translator.text(language, notice))}))
         if problems:
             items = join(
