@@ -99,8 +99,10 @@ def test_full_width_is_read_as_usual() -> None:
     assert parse_cvc("３２１", Brand.VISA) == Cvc("321")
 
 
-@pytest.mark.parametrize("typed", ("13/30", "１３/30", "00/30", "1", "01/3", "ab/cd", "01/30/30", "01/1930", "030", "12/7",
-                                   "٠1/30", "01/30 321"))  # fmt: skip
+@pytest.mark.parametrize(
+    "typed",
+    ("13/30", "１３/30", "00/30", "1", "01/3", "ab/cd", "01/30/30", "01/1930", "030", "12/7", "٠1/30", "01/30 321"),
+)
 def test_no_expiry(typed: str) -> None:
     assert problems_of(expiry=typed) == {CardField.EXPIRY: CardProblem.EXPIRY_FORMAT}
 
