@@ -17,7 +17,7 @@ from tolem.flows.rounds import PageState
 from tolem.i18n.reasons import PROBLEM_TEXTS
 from tolem.i18n.translator import load_translator
 from tolem.web.assets import static_files
-from tolem.web.card_form import BUSY
+from tolem.web.card_form import BUSY, PAUSED
 from tolem.web.headers import security_headers
 from tolem.web.pages import Pages
 from tolem.web.view import PageView
@@ -168,6 +168,9 @@ async def test_card_number_is_grouped_and_recognized(page: Page, gateway: Gatewa
         assert await page.locator("#brand").inner_text() == brand
     await number.fill("4405-6397-0401-5096")
     assert await number.input_value() == "4405 6397 0401 5096"
+    await number.fill("Card: 4405 6397 0401 5096 exp 1/2028 cvc 321")
+    assert await number.input_value() == "4405 6397 0401 5096"
+    assert await page.locator("#cc-exp").input_value() == "01/28"
     await number.fill("\u200e4405\u200b6397 0401 5096\ufeff")
     assert await number.input_value() == "4405 6397 0401 5096"
     assert await type_into(number, "44x5") == "44x5"  # what is wrong with it is said, not mended
@@ -191,7 +194,8 @@ async def test_caret_stays_where_the_payer_works(page: Page, gateway: Gateway) -
 @pytest.mark.parametrize(
     ("typed", "shown"),
     (("0128", "01/28"), ("1/28", "01/28"), ("928", "09/28"), ("01/2028", "01/28"), ("012028", "01/28"),
-     ("12 30", "12/30"), ("1328", "1328"), ("13/27", "13/27"), ("01–27", "01/27"), ("1", "1")),
+     ("12 30", "12/30"), ("1230", "12/30"), ("128", "128"), ("1328", "1328"), ("13/27", "13/27"),
+     ("01–27", "01/27"), ("1", "1")),
 )  # fmt: skip
 async def test_expiry_date_gets_its_slash(page: Page, gateway: Gateway, typed: str, shown: str) -> None:
     await page.goto(ADDRESS)
@@ -204,7 +208,8 @@ async def test_expiry_date_gets_its_slash(page: Page, gateway: Gateway, typed: s
 
 
 @pytest.mark.parametrize(
-    "pasted", ("1/28", "01 / 2028", "2028-01", "01.28", " 012028 ", "01-2028", "01–28", "０１／２８")
+    "pasted",
+    ("1/28", "01 / 2028", "2028-01", "01.28", " 012028 ", "01-2028", "01–28", "０１／２８", "exp 1/28 г.", "128"),
 )
 async def test_a_pasted_expiry_date_is_understood(page: Page, gateway: Gateway, pasted: str) -> None:
     await page.goto(ADDRESS)
@@ -222,11 +227,13 @@ NUMBERS = (
     "", VISA, "4405 6397 0401 5097", "4405", "44056397040150961234", "4405 63O7 0401 5096", "9999999999999995",
     "377514500004820", "30569309025904", "9398000000000001", "3530111333300000", "6011111111111117", "222100000000",
     "\u200e4405\u20606397\u00a00401–5096", "٤٤٠٥", "0000000000000000", "4000000000006", "5010000000009",
-    "４４０５６３９７０４０１５０９６",
+    "４４０５６３９７０４０１５０９６", "карта 4405-6397-0401-5096, 12/30 321", VISA + "; 5100000000000008",
+    "12x 4405639704015097",
 )  # fmt: skip
 EXPIRIES = (
     "", "01/30", "1/30", "0130", "13/30", "00/30", "01/2030", "012030", "2030-01", "01/1930", "01/3", "ab/cd",
-    "10/26", "11/26", "2026-10", "12 - 30", "1.30", "20/30", "01–30", "２０/３０", "１/３０",
+    "10/26", "11/26", "2026-10", "12 - 30", "1.30", "20/30", "01–30", "２０/３０", "１/３０", "exp 01/30 г.",
+    "130", "030", "12/7", "٠1/30", "01/30 321",
 )  # fmt: skip
 CODES = ("", "12", "123", "1234", "12a", "12345", " 321 ", "١٢٣", "３２１")
 NAMES = ("", "ARMAN ALI", "  Ann-Marie  O'Neil Jr. ", "АРМАН", "A" * 46, "J. R. <b>", "1 BC", "A/B")
@@ -272,6 +279,37 @@ def judge(case: dict[str, str]) -> dict[str, str]:
     except InvalidCard as invalid:
         return {field.value: problem.value for field, problem in invalid.problems.items()}
     return {CardField.EXPIRY.value: CardProblem.EXPIRY_PAST.value} if card.expiry.is_past(NOW.date()) else {}
+
+
+async def test_a_press_is_not_lost_when_the_field_it_leaves_is_wrong(page: Page, gateway: Gateway) -> None:
+    gateway.view = replace(VIEW, language="ru", offers_saving=True)
+    gateway.answer = (422, SANDBOX.form(gateway.view))
+    name, error, save = page.locator("#cc-name"), error_of(page, "cc-name"), page.locator("#save-card")
+    for width in (360, 1280):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.goto(ADDRESS)
+        await fill_card(page)
+        await name.fill("АЙГЕРИМ")
+        await press_slowly(page, save, name)  # what is wrong would push it down
+        await expect(save).to_be_checked()
+        await expect(error).to_contain_text("только буквы от A до Z")
+        await name.evaluate("field => { field.value = 'AIGERIM' }")
+        await name.focus()
+        async with page.expect_request(lambda request: request.method == "POST"):
+            await press_slowly(page, page.locator("#card .primary"), name)  # and once it is mended, pulls it up
+        await expect(error).to_have_text("")
+
+
+async def press_slowly(page: Page, target: Locator, left: Locator) -> None:
+    """Down and up near the upper edge of where it stands at first, as a hand does it; `left` loses the focus by it."""
+    await target.scroll_into_view_if_needed()
+    box = await target.bounding_box()
+    assert box is not None
+    await page.mouse.move(box["x"] + 12, box["y"] + 4)
+    await page.mouse.down()
+    await expect(left).not_to_be_focused()
+    await page.evaluate("() => new Promise(requestAnimationFrame)")
+    await page.mouse.up()
 
 
 @pytest.mark.parametrize("language", TRANSLATOR.languages)
@@ -450,17 +488,28 @@ async def test_a_page_that_is_looked_at_again_shows_the_truth(page: Page, gatewa
     await page.locator("main[data-state=approved]").wait_for()
 
 
-async def test_maintenance_loses_nothing_that_is_typed_and_ends_by_itself(page: Page, gateway: Gateway) -> None:
+async def test_maintenance_loses_nothing_that_is_typed(page: Page, gateway: Gateway) -> None:
     await page.goto(ADDRESS)
     await fill_card(page)
     gateway.view = replace(VIEW, state=PageState.MAINTENANCE)
     async with page.expect_response("**/state"):
         await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    gateway.answer = (303, b"")
+    gateway.answer = (503, SANDBOX.form(VIEW, notice=PAUSED))
     await press_pay(page)
+    await expect(page.locator("#notices")).to_contain_text("Payments pause for maintenance. Nothing was sent")
+    async with page.expect_response("**/state"):
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert await page.locator("#cc-number").input_value() == "4405 6397 0401 5096"
+    gateway.answer, gateway.view = (303, b""), APPROVED
+    await press_pay(page)
+    await page.locator("main[data-state=approved]").wait_for()
+    assert len(gateway.posts) == 2
+
+
+async def test_a_page_in_maintenance_opens_by_itself_once_it_ends(page: Page, gateway: Gateway) -> None:
+    gateway.view, gateway.later = replace(VIEW, state=PageState.MAINTENANCE), [VIEW]
+    await page.goto(ADDRESS)
     await expect(page.locator("h1")).to_have_text("The payment page is under maintenance")
-    assert len(gateway.posts) == 1  # the form stood until it was sent
-    gateway.view = VIEW
     await page.locator("main[data-state=form]").wait_for()
 
 

@@ -42,9 +42,21 @@ def test_spaces_and_dashes_are_accepted(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "typed",
+    ("Card: 4405 6397 0401 5096 exp 12/30", "4405639704015096 12/30 321", "карта 4405-6397-0401-5096, 12.30",
+     "4405639704015096; +7 701 123 45 67"),
+)  # fmt: skip
+def test_the_one_card_number_of_a_text_is_found(typed: str) -> None:
+    assert parse_card(typed, "01/30", "321", "Arman Ali").pan == Pan(VISA)
+
+
+@pytest.mark.parametrize(
     ("number", "problem"),
     (
         ("", CardProblem.NUMBER_MISSING),
+        (f"{VISA} or {MASTERCARD}", CardProblem.NUMBER_LETTERS),
+        (f"Card: {VISA[:-1]}7 exp 12/30", CardProblem.NUMBER_LETTERS),
+        (f"+7 701 123 45 67 {VISA}, mine", CardProblem.NUMBER_LETTERS),
         ("4405 63O7 0401 5096", CardProblem.NUMBER_LETTERS),
         ("٤٤٠٥٦٣٩٧٠٤٠١٥٠٩٦", CardProblem.NUMBER_LETTERS),
         ("44056397040150", CardProblem.NUMBER_SHORT),
@@ -74,7 +86,8 @@ def test_brands(number: str, brand: Brand) -> None:
     (("01/30", Expiry(2030, 1)), ("1/30", Expiry(2030, 1)), ("01/2030", Expiry(2030, 1)), ("0130", Expiry(2030, 1)),
      ("12-29", Expiry(2029, 12)), (" 01 / 30 ", Expiry(2030, 1)), ("012030", Expiry(2030, 1)),
      ("2030-01", Expiry(2030, 1)), ("01 / 2030", Expiry(2030, 1)), ("01–30", Expiry(2030, 1)),
-     ("０１／３０", Expiry(2030, 1))),
+     ("０１／３０", Expiry(2030, 1)), ("exp 01/30", Expiry(2030, 1)), ("01/30 г.", Expiry(2030, 1)),
+     ("130", Expiry(2030, 1)), ("12030", Expiry(2030, 1)), ("1230", Expiry(2030, 12))),
 )  # fmt: skip
 def test_expiry_as_people_type_it(typed: str, expiry: Expiry) -> None:
     assert parse_card(VISA, typed, "321", "A B").expiry == expiry
@@ -86,7 +99,10 @@ def test_full_width_is_read_as_usual() -> None:
     assert parse_cvc("３２１", Brand.VISA) == Cvc("321")
 
 
-@pytest.mark.parametrize("typed", ("13/30", "１３/30", "00/30", "1", "01/3", "ab/cd", "01/30/30", "01/1930"))
+@pytest.mark.parametrize(
+    "typed",
+    ("13/30", "１３/30", "00/30", "1", "01/3", "ab/cd", "01/30/30", "01/1930", "030", "12/7", "٠1/30", "01/30 321"),
+)
 def test_no_expiry(typed: str) -> None:
     assert problems_of(expiry=typed) == {CardField.EXPIRY: CardProblem.EXPIRY_FORMAT}
 

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from tests.gateway import LOCKED_CARD, Answer, Caller, eventually, running_gateway
+from tests.gateway import APPROVED_CARD, LOCKED_CARD, ORIGIN, Answer, Caller, eventually, running_gateway
 from tests.issuer import CHALLENGED_CARD, CODE, Issuer
 from tolem.clock import SystemClock
 from tolem.domain.maintenance import Maintenance, Pause
@@ -15,6 +15,9 @@ from tolem.storage.store import Store
 NOON = datetime(2026, 11, 24, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 OTHER = UUID(int=7)
+TYPED = {"cc-number": APPROVED_CARD, "cc-exp": "12/30", "cc-csc": "719", "cc-name": "ARMAN ALI"}
+PLAIN = {"origin": ORIGIN, "accept": "text/html"}
+"""Headers of a browser without a script."""
 
 
 async def switch(store: Store, caller: Caller, *, minutes: int | None = None, is_on: bool = True) -> None:
@@ -48,7 +51,10 @@ def test_of_several_reasons_the_one_that_ends_last_counts() -> None:
 async def test_nothing_begins_until_payments_go_on(database_url: str) -> None:
     async with running_gateway(database_url) as gateway:
         caller = Caller(gateway.app)
-        opened, token = await caller.page("000000001", failureBackLink=""), await caller.token("000000002")
+        opened, token = (
+            await caller.page("000000001", failureBackLink="", language="en"),
+            await caller.token("000000002"),
+        )
         await switch(gateway.store, caller)
 
         refused = await caller.request_token("000000003")
@@ -61,8 +67,17 @@ async def test_nothing_begins_until_payments_go_on(database_url: str) -> None:
         assert (shown.status, shown.state, retry_seconds(shown)) == (503, "maintenance", 60)
         assert "https://shop.example/ok" in shown.text
         assert "cc-number" not in shown.text
-        sent = await caller.submit(opened)
-        assert (sent.status, sent.headers["location"]) == (303, opened)
+        sent = await caller.submit(opened)  # by the page's script: the form stays, and what is typed
+        assert (sent.status, sent.state, "Payments pause" in sent.text) == (503, "form", True)
+        assert retry_seconds(sent) == 60
+        version = sent.text.partition('data-version="')[2].partition('"')[0]
+        spoken = await caller.press(opened, "language", language="kk")
+        assert (spoken.status, spoken.state, "Техникалық" in spoken.text) == (200, "form", True)
+        plain = await caller.form(opened, TYPED, PLAIN)
+        kept = plain.headers["location"]
+        assert (plain.status, (await caller.get(kept)).state) == (303, "maintenance")
+        spoken = await caller.form(opened + "/language", {"language": "en"}, PLAIN | {"referer": ORIGIN + kept})
+        kept = spoken.headers["location"]
         assert (await caller.get(f"{opened}/state")).json()["state"] == "maintenance"
         assert (await caller.get(opened)).state == "maintenance"
         late = (await caller.open(token, "000000002")).headers["location"]
@@ -70,6 +85,9 @@ async def test_nothing_begins_until_payments_go_on(database_url: str) -> None:
 
         await switch(gateway.store, caller, is_on=False)
         assert (await caller.get(late)).state == "form"
+        page = await caller.get(kept)
+        assert f'data-version="{version}"' in page.text
+        assert all(words in page.text for words in ('value="12/30"', 'value="ARMAN ALI"', "please type them again"))
         assert (await caller.pay(opened)).state == "approved"
         assert (await caller.request_token("000000003")).status == 200
 

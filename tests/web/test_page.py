@@ -23,9 +23,10 @@ SHOP = "https://shop.example"
 TYPED = {"cc-number": APPROVED_CARD, "cc-exp": "12/30", "cc-csc": "719", "cc-name": "ARMAN ALI"}
 
 
-async def post_without_script(caller: Caller, path: str, fields: dict[str, str]) -> Answer:
-    """A form, as a browser sends it that then opens the answer."""
-    return await caller.form(path, fields, {"origin": ORIGIN, "accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+async def post_without_script(caller: Caller, path: str, fields: dict[str, str], left: str = "") -> Answer:
+    """A form, as a browser sends it that then opens the answer; `left`: address of the page that it stands on."""
+    headers = {"origin": ORIGIN, "accept": "text/html,application/xhtml+xml,*/*;q=0.8", "referer": ORIGIN + left}
+    return await caller.form(path, fields, headers)
 
 
 def language_of(answer: Answer) -> str:
@@ -211,6 +212,30 @@ async def test_without_a_script_no_answer_to_a_form_is_a_page(sqlite_url: str) -
         assert "ARMAN ALI" not in (await caller.get(f"{path}?{sealed}")).text
         await caller.pay(path)
         assert (await caller.get(f"{path}?{sealed}")).state == "approved"
+
+
+async def test_another_language_without_a_script_still_says_what_is_wrong(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        path = await caller.page("000000012", language="ENG")
+        wrong = TYPED | {"cc-number": "4405", "cc-exp": "13/30", "cc-name": "АРМАН"}
+        left = (await post_without_script(caller, path, wrong)).headers["location"]
+
+        async def speak(language: str, **fields: str) -> str:
+            posted = wrong | {"cc-number": "", "cc-csc": "", "language": language} | fields
+            answer = await post_without_script(caller, path + "/language", posted, left)
+            return (await caller.get(answer.headers["location"])).text
+
+        page = await speak("ru")
+        assert page.count('aria-invalid="true"') == 3  # the security code was good
+        assert "Номер карты слишком короткий</a>" in page
+        assert "введите его так: 09/28</a>" in page
+        assert 'value="13/30"' in page
+        page = await speak("kk", **{"cc-exp": "12/30", "cc-number": APPROVED_CARD})
+        assert page.count('aria-invalid="true"') == 1  # of what was changed nobody has judged it
+        assert page.count("Карта нөмірі мен") == 1
+        await caller.pay(path, LOCKED_CARD)
+        assert 'aria-invalid="true"' not in await speak("ru")
 
 
 async def test_pages_are_sent_compressed_to_those_who_ask(sqlite_url: str) -> None:

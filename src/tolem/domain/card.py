@@ -160,11 +160,13 @@ class Card(TypedCard, frozen=True):
 # Spaces, dashes, and marks without width that come along when a number is copied out of a message.
 _BETWEEN_DIGITS = re.compile(r"[\s\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\ufeff-]")
 _EXPIRY = re.compile(
-    r"(?P<month>[0-9]{1,2})\s*[/\-\u2010-\u2015. ]\s*(?:20)?(?P<year>[0-9]{2})"
-    r"|(?P<month2>[0-9]{2})(?:20)?(?P<year2>[0-9]{2})"
-    r"|20(?P<year3>[0-9]{2})\s*[/\-\u2010-\u2015. ]\s*(?P<month3>[0-9]{1,2})",
+    r"(?P<month>[0-9]{1,2})\s*[/\-\u2010-\u2015.]?\s*(?:20)?(?P<year>[0-9]{2})"
+    r"|20(?P<year2>[0-9]{2})\s*[/\-\u2010-\u2015. ]\s*(?P<month2>[0-9]{1,2})",
     re.ASCII,
 )
+_AROUND_DATE = re.compile(r"^\D+|\D+$")  # `exp 12/27 г.`
+_DATE_IN_TEXT = re.compile(r"\b[0-9]{1,2}\s?/\s?(?:20)?[0-9]{2}\b", re.ASCII)
+_NUMBER_IN_TEXT = re.compile(r"[0-9]{12,}")
 
 
 class CardProblem(StrEnum):
@@ -228,8 +230,16 @@ def find_brand_rule(digits: str) -> BrandRule | None:
 
 
 def clean_number(typed: str) -> str:
-    """A typed number without what stands between its digits."""
-    return _BETWEEN_DIGITS.sub("", _plain(typed))
+    """A typed number without what stands between its digits. Of a text, as it is copied out of a message, the one
+    number in it that can be a card's: `Card: 4405 6397 0401 5096 exp 12/30`."""
+    text = _plain(typed)
+    digits = _BETWEEN_DIGITS.sub("", text)
+    if digits.isdigit():
+        return digits
+    match _NUMBER_IN_TEXT.findall(_BETWEEN_DIGITS.sub("", _DATE_IN_TEXT.sub("/", text, count=1))):
+        case [number] if not _number_problem(number, find_brand_rule(number)):
+            return str(number)
+    return digits
 
 
 CardCheck = Callable[[TypedCard], Mapping[CardField, CardProblem]]
@@ -294,12 +304,13 @@ def _number_problem(digits: str, rule: BrandRule | None) -> CardProblem | None:
 
 
 def _parse_expiry(text: str) -> Expiry | None:
-    """`01/27`, `1/27`, `01/2027`, `0127`, `012027`, `2027-01`, with spaces, dots or dashes as people type them."""
-    match = _EXPIRY.fullmatch(text.strip())
+    """`01/27`, `1/27`, `01/2027`, `0127`, `127`, `012027`, `2027-01`, with spaces, dots or dashes as people type them,
+    and words around."""
+    match = _EXPIRY.fullmatch(_AROUND_DATE.sub("", text))
     if match is None:
         return None
-    month = int(match["month"] or match["month2"] or match["month3"])
-    year = 2000 + int(match["year"] or match["year2"] or match["year3"])
+    month = int(match["month"] or match["month2"])
+    year = 2000 + int(match["year"] or match["year2"])
     return Expiry(year, month) if 1 <= month <= 12 else None
 
 

@@ -58,6 +58,10 @@ class OpenedPage(NamedTuple):
     pause: Pause | None = None
     """Why no card may be typed now, though the order waits for one."""
 
+    def without_pause(self) -> "OpenedPage":
+        """The page whose payer has it open already: the card form stays, though no card is taken."""
+        return self._replace(state=rounds.page_state(PageWithOrder(self.page, self.history), self.now))
+
     def challenges_another(self, number: str, choice: CardChoice) -> bool:
         """The issuer is challenging the payer over another card than this one."""
         payment = self.history.open_payment() if self.state is PageState.CHALLENGE else None
@@ -136,13 +140,13 @@ class Checkout:
             )
         terminal = await self._directory.get_terminal(order.terminal_id)
         framers = self._framers(terminal) if found.record.frame_origin else ()
-        pause = await self._maintenance.find(terminal.id) if state in PAYABLE_STATES else None
-        if pause is not None:
-            held = PageState.MAINTENANCE
-            return OpenedPage(held, found.record, found.history, terminal, now, framers, pause=pause)
+        if state in PAYABLE_STATES:
+            pause = await self._maintenance.find(terminal.id)
+            shown = PageState.MAINTENANCE if pause else state
+            cards = await self._cards.list_payable(order, terminal)
+            return OpenedPage(shown, found.record, found.history, terminal, now, framers, None, cards, pause)
         if state is not PageState.CHALLENGE:
-            cards = await self._cards.list_payable(order, terminal) if state in PAYABLE_STATES else ()
-            return OpenedPage(state, found.record, found.history, terminal, now, framers, None, cards)
+            return OpenedPage(state, found.record, found.history, terminal, now, framers)
         pending = await self._authentications.find(found.record.hash, found.history)
         if pending is not None and pending.step is AuthenticationStep.DEVICE:
             state = PageState.DEVICE

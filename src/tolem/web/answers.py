@@ -75,6 +75,11 @@ def referring_origin(request: Request) -> str:
     return found[0].lower() + "/" if found else ""
 
 
+def referring_query(request: Request) -> bytes:
+    """The query of our page whose button was pressed; the browser tells it to this origin only (Referrer-Policy)."""
+    return request.header(b"referer").partition("?")[2].encode("latin-1")
+
+
 def is_in_frame(request: Request) -> bool:
     """As the browser says (Fetch Metadata); it says nothing to an address of plain http in a network."""
     return request.header(b"sec-fetch-dest") not in ("", "document", "empty")

@@ -43,8 +43,6 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     content_type: bytes
     body: bytes
     gzipped: bytes
-    etag: bytes
-    """Strong, quoted."""
     integrity: str
     """Of the body: a browser loads nothing else under this name (Subresource Integrity)."""
 
@@ -60,7 +58,6 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
         headers = [
             (b"content-type", self.content_type),
             (b"content-length", b"%d" % len(sent)),
-            (b"etag", self.etag[:-1] + b'-gzip"' if gzipped else self.etag),
             (b"cache-control", b"public, max-age=31536000, immutable"),
             (b"vary", b"accept-encoding"),
             (b"x-content-type-options", b"nosniff"),
@@ -109,6 +106,5 @@ def _load(name: str) -> Asset:
         content_type=CONTENT_TYPES[name],
         body=body,
         gzipped=gzip.compress(body, 9, mtime=0),
-        etag=f'"{digest}"'.encode(),
         integrity=integrity_of(body),
     )

@@ -21,10 +21,13 @@ from tolem.web.view import PageView
 
 BUSY = mark("We are very busy. Nothing was sent to the bank: please press the button again.")
 WAIT = mark("This payment cannot be taken right now. No money was taken. Please wait a little and try again.")
+PAUSED = mark(
+    "Payments pause for maintenance. Nothing was sent to the bank: please press the button again a little later."
+)
 UNREAD = mark("What was typed could not be read. Nothing was sent to the bank: please type the card details again.")
 RETYPE = mark("The card number and the security code are never sent back: please type them again.")
 
-_FAULTS = (BUSY, WAIT, UNREAD)
+_FAULTS = (BUSY, WAIT, PAUSED, UNREAD)
 _TITLES = {
     (False, False): mark("Payment"),
     (False, True): mark("Card verification"),
@@ -34,7 +37,7 @@ _TITLES = {
 """By whether the last card was declined, and whether it is a verification."""
 
 # What may come back into the form: never a card number or security code that went into the wrong field.
-_EXPIRY_TYPED = re.compile(r"\s*\d{1,2}\s*[/.\-\u2010-\u2015 ]\s*\d{2,4}\s*|\s*\d{4}\s*", re.ASCII)
+_EXPIRY_TYPED = re.compile(r"\D{0,20}(?:\d{1,2}\s*[/.\-\u2010-\u2015 ]\s*\d{2,4}|\d{4})\D{0,20}")
 _NAME_TYPED = re.compile(r"\D{0,60}")
 _MAY_COME_BACK = {CardField.EXPIRY: _EXPIRY_TYPED, CardField.NAME: _NAME_TYPED}
 _FIELDS = tuple((field, field.name.lower()) for field in CardField)
@@ -193,7 +196,7 @@ class CardForms:
         picked: Picked,
     ) -> list[Html]:
         texts, translator, blocks = self._texts[language], self._translator, []
-        if notice:
+        if notice and not (problems and notice == RETYPE):  # the summary says it
             blocks.append(texts.notice.fill({"text": escape(translator.text(language, notice))}))
         if problems:
             items = join(

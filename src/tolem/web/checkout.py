@@ -27,10 +27,10 @@ from tolem.flows.saved_cards import may_save
 from tolem.flows.way_back import WayBack
 from tolem.i18n.translator import LANGUAGE_NAMES
 from tolem.telemetry import log
-from tolem.web.answers import html, message, method_not_allowed, preferred_language, referring_origin
+from tolem.web.answers import html, message, method_not_allowed, preferred_language, referring_origin, referring_query
 from tolem.web.browser import FIELD, read_browser
 from tolem.web.card_choice import REMOVE_FIELD, REMOVED, offer_cards, read_card_id, read_choice, read_picked
-from tolem.web.card_form import BUSY, RETYPE, UNREAD, WAIT
+from tolem.web.card_form import BUSY, PAUSED, RETYPE, UNREAD, WAIT
 from tolem.web.challenge_pages import ChallengePages, origins
 from tolem.web.headers import SELF
 from tolem.web.http import BodyUnread, Request, Response, json_response, redirect
@@ -109,7 +109,7 @@ class PageEndpoint:
             known = Known(view.return_url, order.id, rounds.settled_elsewhere(opened.history), order.is_verification)
             page = self._pages.invalid(view.language, Refusal.NOT_FOUND, "", known, view.frame_origin)
             return message(request, 404, page)
-        kept = open_form(self._carried, page_id, request)
+        kept = open_form(self._carried, page_id, request.scope["query_string"])
         if kept is not None and kept.version == view.version and view.state in rounds.PAYABLE_STATES:
             page = self._pages.form(view, kept.problems, kept.typed, kept.notice, kept.picked)
             return html(200, page, opened.frame_ancestors)
@@ -151,6 +151,8 @@ class PageEndpoint:
             return await self._form_again(request, page_id, 422, fields, invalid)
         if paid is None and (opened := await self._checkout.view(page_id)):
             log.info("card_not_taken", order=str(opened.history.order.id), state=opened.state)
+            if opened.pause is not None:
+                return await self._form_again(request, page_id, 503, fields, notice=_retype(typed))
             if opened.challenges_another(typed[CardField.NUMBER], choice):
                 return _conflict(request, page_id)
         return redirect(PAGE_PREFIX + page_id)
@@ -191,12 +193,13 @@ class PageEndpoint:
         return await self._show_again(request, page_id, fields)
 
     async def _show_again(self, request: Request, page_id: str, fields: dict[str, str]) -> Response:
-        """The page after a button that sent the card form along, because there is no script: what may come back into
-        the form does. Otherwise a redirect to the page, as always."""
-        typed = _typed(fields)
-        if not any(typed.values()):
-            return redirect(PAGE_PREFIX + page_id)
-        return await self._form_again(request, page_id, 200, fields, notice=_retype(typed))
+        """The page after a button of the card form, which sends what is typed along where there is no script. From
+        other pages a redirect, as always; what maintenance keeps of a form stays in the address."""
+        if CardField.NUMBER in fields or not _opens_answer(request):
+            return await self._form_again(request, page_id, 200, fields, notice=_retype(_typed(fields)))
+        kept = open_form(self._carried, page_id, referring_query(request))
+        query = f"?{seal_form(self._carried, page_id, kept)}" if kept else ""
+        return redirect(PAGE_PREFIX + page_id + query)
 
     async def _form_again(
         self,
@@ -213,18 +216,23 @@ class PageEndpoint:
         behind a redirect for a browser that opens what it is answered; the page as it is if a card can't be typed any
         more. `asked`: the saved card that the payer may mean to remove."""
         opened = await self._checkout.view(page_id)
-        if opened is None or opened.state not in rounds.PAYABLE_STATES:
+        view = page_view(opened.without_pause(), page_id) if opened else None
+        if opened is None or view is None or view.state not in rounds.PAYABLE_STATES:
             return redirect(PAGE_PREFIX + page_id)
-        problems = invalid.problems if invalid else {}
-        if problems:
+        typed = _typed(fields)
+        if invalid:
+            problems = invalid.problems
             names = sorted(problem.value for problem in problems.values())
             log.info("card_invalid", order=str(opened.history.order.id), problems=names)
-        view = page_view(opened, page_id)
-        kept = keep_form(view.version, problems, _typed(fields), notice, read_picked(fields, asked))
+        else:
+            left = open_form(self._carried, page_id, referring_query(request))
+            problems = left.remaining(view.version, typed) if left and CardField.NUMBER in fields else {}
+        kept = keep_form(view.version, problems, typed, notice, read_picked(fields, asked))
         if _opens_answer(request):
             return redirect(f"{PAGE_PREFIX}{page_id}?{seal_form(self._carried, page_id, kept)}")
-        page = self._pages.form(view, problems, kept.typed, notice, kept.picked)
-        return html(status, page, opened.frame_ancestors)
+        page = self._pages.form(view, problems, kept.typed, PAUSED if opened.pause else notice, kept.picked)
+        answer = html(status, page, opened.frame_ancestors)
+        return _held(opened.pause, opened.now, answer) if opened.pause and status == 503 else answer
 
     async def _confirm(self, request: Request, page_id: str) -> Response:
         """The payer wants to remove a saved card, and is asked whether they mean it."""

@@ -12,7 +12,6 @@ from tolem.domain.card import CardField, CardProblem
 from tolem.flows.carried import Carried
 from tolem.web.card_choice import Picked
 from tolem.web.card_form import keep_typed
-from tolem.web.http import Request
 
 FIELD = "again"
 """Of the page's query."""
@@ -24,13 +23,23 @@ class KeptForm(msgspec.Struct, frozen=True, array_like=True):
     """What Pages.form is given."""
 
     version: str
-    """PageView.version at that moment: once the page would look different, what was wrong then is past."""
+    """PageView.version of the form at that moment: once the page would look different, what was wrong then is past."""
     problems: dict[CardField, CardProblem]
     typed: dict[CardField, str]
     """Only what may come back."""
     notice: str
     """A msgid of ours, or empty."""
     picked: Picked
+
+    def remaining(self, version: str, typed: Mapping[CardField, str]) -> dict[CardField, CardProblem]:
+        """What is still wrong on the page that is left: of the fields that were not touched on it."""
+        if version != self.version:
+            return {}
+        return {
+            field: problem
+            for field, problem in self.problems.items()
+            if typed.get(field, "") == self.typed.get(field, "")
+        }
 
 
 _decode = msgspec.json.Decoder(KeptForm).decode
@@ -52,9 +61,8 @@ def seal_form(carried: Carried, page_id: str, form: KeptForm) -> str:
     return f"{FIELD}={carried.seal(page_id, msgspec.json.encode(form))}"
 
 
-def open_form(carried: Carried, page_id: str, request: Request) -> KeptForm | None:
+def open_form(carried: Carried, page_id: str, query: bytes) -> KeptForm | None:
     """The form that a page's address brings along. None: it brings none, or one that was not sealed for this page."""
-    query: bytes = request.scope["query_string"]
     if not query.startswith(_PREFIX):
         return None
     words = carried.open(page_id, query[len(_PREFIX) :].decode("ascii", "replace"))

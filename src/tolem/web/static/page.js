@@ -16,6 +16,14 @@
   let isSent = false;
   let lateUntil = 0;
 
+  // Whoever has pressed a button and not yet let it go misses it if the page moves: what moves it awaits `pressed`.
+  // A finger is told of as a mouse too, and fields are left at that (not at its pointer events).
+  let pressed, release;
+  addEventListener("mousedown", () => (pressed ||= new Promise((done) => (release = done))), true);
+  for (const end of ["mouseup", "contextmenu", "dragend", "keydown"]) {
+    addEventListener(end, () => setTimeout(() => (pressed = release?.())), true); // the click comes first
+  }
+
   // A page that comes back from the browser's memory may tell an old state.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
   document.addEventListener("visibilitychange", () => !document.hidden && card() && !isSent && look());
@@ -120,7 +128,7 @@
       if (answer.status === 409) return location.replace(form.action + "?other");
       const markup = await answer.text();
       const isAnswer = answer.status < 500 || markup.includes('id="card"');
-      if (!isAnswer || !adopt(markup)) return lost(form);
+      if (!isAnswer || !(await adopt(markup))) return lost(form);
       isSent = false;
       const first = document.querySelector("[aria-invalid]") || document.querySelector("h1");
       if (first.tabIndex < 0) first.tabIndex = -1;
@@ -180,7 +188,7 @@
       const body = new URLSearchParams(button.name ? [[button.name, button.value]] : []);
       const answer = await request(button.formAction, { method: "POST", body });
       if (answer.status === 404) return reopen();
-      if (!answer.ok || !adopt(await answer.text())) return notify(card().dataset.offline);
+      if (!answer.ok || !(await adopt(await answer.text()))) return notify(card().dataset.offline);
       const hurry = document.querySelector(".hurry p");
       const next = document.querySelector(".ask button, [name=saved-card]:checked") || byId("cc-number");
       if (button.name === "card") next.focus();
@@ -196,7 +204,8 @@
 
   // Shows another rendering of the page. Every field stays the field it is, with what was typed and what is wrong
   // with it; only its words are the new page's.
-  function adopt(markup) {
+  async function adopt(markup) {
+    await pressed;
     const next = new DOMParser().parseFromString(markup, "text/html");
     if (!next.querySelector("main[data-state]")) return false;
     const focused = document.activeElement;
@@ -221,7 +230,8 @@
     return true;
   }
 
-  function notify(text) {
+  async function notify(text) {
+    await pressed;
     const notice = document.createElement("p");
     notice.className = "notice";
     notice.setAttribute("role", "alert");
@@ -260,6 +270,7 @@
         if (now?.seconds_left) hurry.end = Date.now() + now.seconds_left * 1000;
         left = Math.ceil((hurry.end - Date.now()) / 1000);
       }
+      await pressed;
       hurry.classList.toggle("due", left <= WARN_SECONDS);
       const shown = Math.max(left, 0);
       hurry.querySelector("b").textContent = Math.floor(shown / 60) + ":" + String(shown % 60).padStart(2, "0");
@@ -270,6 +281,7 @@
   // ---- The card
 
   const BETWEEN = /[\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff-]/g; // as in domain/card.py
+  const DATE = /\b\d{1,2}\s?\/\s?(?:20)?\d\d\b/; // beside a card number
   const chosen = () => document.querySelector("[name=saved-card]:checked:not([value=new])");
   // What is typed, with full-width digits and long dashes as the usual ones.
   const read = (field) => field.value.normalize("NFKC").replace(/[\u2010-\u2015]/g, "-");
@@ -287,10 +299,17 @@
     }
   }
 
+  // The digits that were typed, or of a text that was pasted the one number that can be a card's (domain/card.py).
+  function numberOf(text) {
+    const all = text.replace(BETWEEN, "");
+    const found = /\D/.test(all) && text.replace(DATE, "/").replace(BETWEEN, "").match(/\d{12,}/g);
+    return found?.length === 1 && !numberProblem(found[0]) ? found[0] : all;
+  }
+
   // Of the security code; nothing while the scheme is not known.
   function codeLength() {
     const saved = chosen();
-    return saved ? +saved.dataset.cvc : brandOf(read(byId("cc-number")).replace(BETWEEN, ""))?.cvc;
+    return saved ? +saved.dataset.cvc : brandOf(numberOf(read(byId("cc-number"))))?.cvc;
   }
 
   function passesLuhn(number) {
@@ -302,29 +321,27 @@
     return sum % 10 === 0;
   }
 
-  // 1/27, 01/2027, 0127, 012027, 2027-01 → 01/27; nothing for what is no month.
+  // 1/27, 01/2027, 0127, 127, 012027, 2027-01, exp 01/27 → 01/27; nothing for what is no month.
   function parseExpiry(text) {
-    const typed = text.trim();
-    const after = /^20(\d\d)\s*[/\-. ]\s*(\d{1,2})$/.exec(typed);
-    const found =
-      /^(\d{1,2})\s*[/\-. ]\s*(?:20)?(\d\d)$/.exec(typed) ||
-      /^(\d\d)(?:20)?(\d\d)$/.exec(typed) ||
-      (after && [0, after[2], after[1]]);
+    const typed = text.replace(/^\P{Nd}+|\P{Nd}+$/gu, "");
+    const [, year, month] = /^20(\d\d)\s*[/\-. ]\s*(\d{1,2})$/.exec(typed) || [];
+    const found = month ? [0, month, year] : /^(\d{1,2})\s*[/\-.]?\s*(?:20)?(\d\d)$/.exec(typed);
     return found && found[1] > 0 && found[1] < 13 ? found[1].padStart(2, "0") + "/" + found[2] : "";
+  }
+
+  function numberProblem(number) {
+    if (!number) return "number_missing";
+    if (/\D/.test(number)) return "number_letters";
+    const brand = brandOf(number);
+    if (number.length > 19 || (brand && number.length > Math.max(...brand.lengths))) return "number_long";
+    if (number.length < 12 || (brand && !brand.lengths.includes(number.length))) return "number_short";
+    if (!passesLuhn(number)) return "number_check";
+    return brand ? "" : "number_brand";
   }
 
   // What is wrong with a field: the server's own judgement (domain/card.py), only earlier.
   const CHECKS = {
-    "cc-number"(text) {
-      const number = text.replace(BETWEEN, "");
-      if (!number) return "number_missing";
-      if (/\D/.test(number)) return "number_letters";
-      const brand = brandOf(number);
-      if (number.length > 19 || (brand && number.length > Math.max(...brand.lengths))) return "number_long";
-      if (number.length < 12 || (brand && !brand.lengths.includes(number.length))) return "number_short";
-      if (!passesLuhn(number)) return "number_check";
-      return brand ? "" : "number_brand";
-    },
+    "cc-number": (text) => numberProblem(numberOf(text)),
     "cc-exp"(text) {
       const expiry = parseExpiry(text);
       if (!expiry) return text.trim() ? "expiry_format" : "expiry_missing";
@@ -376,10 +393,11 @@
     return !wrong;
   }
 
-  document.addEventListener("focusout", ({ target }) => {
-    if (!CHECKS[target.id] || !target.isConnected || isSent) return;
+  document.addEventListener("focusout", async ({ target }) => {
+    if (!CHECKS[target.id] || !target.isConnected) return;
     if (target.id === "cc-exp") target.value = parseExpiry(read(target)) || target.value;
-    if (target.value || target.dataset.problem) judge(target);
+    await pressed;
+    if (!isSent && (target.value || target.dataset.problem)) judge(target);
   });
 
   document.addEventListener("input", ({ target, inputType = "" }) => {
@@ -391,17 +409,24 @@
     if (target.dataset.problem && !CHECKS[target.id](read(target))) tell(target);
   });
 
-  document.addEventListener("change", ({ target }) => {
+  document.addEventListener("change", async ({ target }) => {
     if (target.name !== "saved-card") return;
+    await pressed; // a security code that was left for it is judged by then
     tell(byId("cc-csc"));
     recognize();
   });
 
   // Groups as printed on the card. The caret stays behind the digit it stood behind.
   function group(number, how) {
-    let all = read(number).replace(BETWEEN, "");
+    const typed = read(number);
+    let all = numberOf(typed);
     if (/\D/.test(all)) return;
-    let caret = read(number).slice(0, number.selectionStart).replace(/\D/g, "").length;
+    let caret = typed.slice(0, number.selectionStart).replace(/\D/g, "").length;
+    const expiry = byId("cc-exp");
+    if (!expiry.value) {
+      expiry.value = parseExpiry(DATE.exec(typed)?.[0] || "");
+      if (expiry.value) judge(expiry);
+    }
     if (all === number.dataset.digits && how.startsWith("deleteContent")) {
       // Only a space was deleted: what was meant is the digit beside it.
       if (how === "deleteContentBackward") caret--;
@@ -416,7 +441,7 @@
   }
 
   function recognize() {
-    const brand = brandOf(read(byId("cc-number")).replace(BETWEEN, ""));
+    const brand = brandOf(numberOf(read(byId("cc-number"))));
     const code = byId("cc-csc");
     document.querySelectorAll(".brands li").forEach((mark) => {
       mark.classList.toggle("other", brand !== undefined && mark.dataset.brand !== brand.code);
@@ -433,11 +458,12 @@
     code.setSelectionRange(caret, caret);
   }
 
-  // 9 → 09/, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text.
+  // 9 → 09/, 1/27 → 01/27, 01/2027 → 01/27. Never while something is deleted, nor in the middle of the text; 12 may go on
+  // as 12/27 or 1/27, so it waits for a fourth digit or for the field to be left.
   function slash(expiry, how) {
     const typed = read(expiry);
     if (how.startsWith("delete") || expiry.selectionStart !== typed.length || /^20\d\d[-/. ]/.test(typed)) return;
-    const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(\d\d)(\d*)\s*$/.exec(typed);
+    const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(0\d|\d\d(?=\d\d))(\d*)\s*$/.exec(typed);
     if (parts?.[1] > 12) return; // a wrong month is told, not mended
     if (parts) expiry.value = parts[1].padStart(2, "0") + "/" + parts[2].replace(/^20(?=\d\d$)/, "").slice(0, 4);
     else if (/^[2-9]$/.test(typed)) expiry.value = "0" + typed + "/";
