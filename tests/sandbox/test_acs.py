@@ -198,6 +198,11 @@ async def test_headers(bank: Bank) -> None:
     assert re.search(r"<[^>]+ (style|on[a-z]+)=|<script>|<style", page.text) is None
 
 
+async def test_it_says_that_it_is_there(bank: Bank) -> None:
+    answer = await bank.caller.call("HEAD", "/challenge", headers=HOST)
+    assert (answer.status, answer.text) == (204, "")
+
+
 async def test_the_gateways_own_hosts_are_the_gateways(sqlite_url: str) -> None:
     async with running_gateway(sqlite_url, acs_url="http://bank.test:9000") as gateway:
         caller = Caller(gateway.app)
