@@ -8,7 +8,7 @@ import pytest
 
 from tests.gateway import Answer, Caller, running_gateway
 from tests.issuer import Form, follow, read_form
-from tests.sandbox.test_authenticator import request_with
+from tests.sandbox.test_authenticator import IDS, request_with
 from tests.simulation.clock import MovableClock
 from tolem.domain.authentication import ChallengeWindow
 from tolem.i18n.translator import load_translator
@@ -43,7 +43,7 @@ class Bank(NamedTuple):
 
 @pytest.fixture
 async def bank(sqlite_url: str) -> AsyncIterator[Bank]:
-    book = AcsBook(sqlite_url, 7)
+    book = AcsBook(sqlite_url, 7, IDS)
 
     async def gateway(scope: object, receive: object, send: object) -> None:
         raise AssertionError("it is not asked")
