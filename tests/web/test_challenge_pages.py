@@ -112,9 +112,18 @@ def test_the_shop_is_never_far() -> None:
 
 
 def test_a_verification_says_that_nothing_is_taken() -> None:
-    page = PAGES.page(replace(VIEW, amount=0, is_verification=True), PENDING, "s3ss").decode()
-    assert "No money is taken." in page
-    assert "₸" not in page
+    view = replace(VIEW, amount=0, is_verification=True)
+    for pending, title in (
+        (PENDING, "Card verification by your bank"),
+        (DEVICE, "The card is being verified"),
+        (DECOUPLED, "Confirm in your bank’s app"),
+        (None, "The card is being verified in another window"),
+    ):
+        page = PAGES.page(view, pending, "s3ss").decode()
+        assert f"<title>{title} · " in page
+        assert "No money is taken." in page
+        assert "₸" not in page
+        assert "the payment" not in page
 
 
 def test_every_page_leads_on_without_a_script() -> None:

@@ -301,6 +301,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         rrn=payment.rrn if payment else "",
         approval_code=payment.approval_code if payment else "",
         reason_code=payment.reason_code if payment else order.reason_code,
+        has_left=order.has_left,
         at=payment.updated_at if payment else None,
         # In a frame it leads nowhere but tells the shop's page; where nobody listens it leads there.
         return_url=return_url or frame_origin,

@@ -60,6 +60,8 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     approval_code: str = ""
     reason_code: int = 0
     """docs/protocol.md, reason codes; 0: none."""
+    has_left: bool = False
+    """The payer cancelled, without an attempt or after one that was declined."""
     at: datetime | None = None
     """When the outcome was known."""
     return_url: str = ""
