@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench screenshots accessibility lighthouse states lock clean
+.PHONY: help demo test check format bench screenshots pictures accessibility lighthouse states lock clean
 
 help:                             ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ bench: $(VENV)/dev.stamp          ## the performance report
 screenshots: $(VENV)/dev.stamp    ## pictures of the page's states, in test-output/screenshots
 	@$(PY) scripts/browser.py
 	@exec $(PY) -m scripts.screenshots $(ARGS)
+
+pictures: screenshots             ## the documentation's pictures of the page, anew
+	@exec $(PY) -m scripts.pictures
 
 accessibility: $(VENV)/dev.stamp  ## axe-core on all states, languages, widths and schemes, each with each
 	@$(PY) scripts/browser.py
