@@ -154,7 +154,7 @@ def build_inventory() -> Inventory:
     pages = (
         ProbedPage(path="/payform/", status=400, headers=alone, loads=message),
         ProbedPage(path=PAGE_PREFIX + "inventory", status=404, headers=alone, loads=message),
-        ProbedPage(path=RETURN_PREFIX + "inventory", status=200, headers=framed, loads=returned),
+        ProbedPage(path=RETURN_PREFIX + "inventory", status=404, headers=framed, loads=returned),
     )
     return Inventory(sources=tuple(sources), pages=pages)
 
