@@ -208,6 +208,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(204)
             self.end_headers()
 
+    def do_HEAD(self) -> None:
+        """Whether the bank can be reached."""
+        self.send_response(204)
+        self.end_headers()
+
     def do_GET(self) -> None:
         name = self.path.removeprefix("/")
         if asset := self.files.get(self.path):

@@ -187,7 +187,7 @@ async def open_gateway(
     operations = Operations(acquiring, directory, access)
     maintenance = MaintenanceWatch(directory, clock)
     tokens = Tokens(store, directory, clock, ids, maintenance, is_sandbox=config.is_sandbox)
-    acs_book = AcsBook(config.acs_book_url, instance)
+    acs_book = AcsBook(config.acs_book_url, instance, ids)
     authenticator = wrap_authenticator(SandboxAuthenticator(acs_book, clock, config.acs_url))
     cards = SavedCards(store, clock, Vault(store, sealer))
     attempt_limits = AttemptLimits(store, clock, sealer, config.attempt_terms)

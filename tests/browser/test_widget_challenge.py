@@ -90,10 +90,10 @@ async def test_a_bank_that_will_not_be_framed(
     widget = await open_elsewhere(payer, other_shop, autoBackLink=True)
     await widget.pay(CHALLENGED_CARD)
     await widget.sees("challenge")
-    await expect(widget.frame.locator("#ask [role=status]")).to_contain_text("does not appear above")
+    await expect(widget.frame.locator("#ask [role=status]")).to_contain_text("do not see your bank’s page")
     await take_screenshot(payer.page, "widget-bank-refuses")
     async with payer.page.context.expect_page() as opening:
-        await widget.press("Open the bank’s page in a new window")
+        await widget.press("Open in a new window")
     window = await opening.value
     await expect(widget.frame.locator("#ask [role=status]")).to_contain_text("opens in a new window")
     await expect(widget.frame.locator("iframe")).to_have_count(0)

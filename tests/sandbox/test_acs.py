@@ -8,7 +8,7 @@ import pytest
 
 from tests.gateway import Answer, Caller, running_gateway
 from tests.issuer import Form, follow, read_form
-from tests.sandbox.test_authenticator import request_with
+from tests.sandbox.test_authenticator import IDS, request_with
 from tests.simulation.clock import MovableClock
 from tolem.domain.authentication import ChallengeWindow
 from tolem.i18n.translator import load_translator
@@ -43,7 +43,7 @@ class Bank(NamedTuple):
 
 @pytest.fixture
 async def bank(sqlite_url: str) -> AsyncIterator[Bank]:
-    book = AcsBook(sqlite_url, 7)
+    book = AcsBook(sqlite_url, 7, IDS)
 
     async def gateway(scope: object, receive: object, send: object) -> None:
         raise AssertionError("it is not asked")
@@ -196,6 +196,11 @@ async def test_headers(bank: Bank) -> None:
         asset = await bank.caller.call("GET", path, headers=HOST)
         assert (asset.status, asset.headers["content-type"].partition(";")[0]) == (200, kind)
     assert re.search(r"<[^>]+ (style|on[a-z]+)=|<script>|<style", page.text) is None
+
+
+async def test_it_says_that_it_is_there(bank: Bank) -> None:
+    answer = await bank.caller.call("HEAD", "/challenge", headers=HOST)
+    assert (answer.status, answer.text) == (204, "")
 
 
 async def test_the_gateways_own_hosts_are_the_gateways(sqlite_url: str) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def clock() -> MovableClock:
 
 @pytest.fixture
 async def book(database_url: str) -> AsyncIterator[AcsBook]:
-    opened = AcsBook(database_url, 7)
+    opened = AcsBook(database_url, 7, IDS)
     yield opened
     await opened.close()
 
@@ -65,7 +66,7 @@ def request_with(number: str, **changes: Any) -> AuthenticationRequest:
 
 def bookless() -> Authenticator:
     """For cards that need no payer: the book is never opened."""
-    return SandboxAuthenticator(AcsBook("sqlite:////nowhere/acs.db", 7), MovableClock())
+    return SandboxAuthenticator(AcsBook("sqlite:////nowhere/acs.db", 7, IDS), MovableClock())
 
 
 def decode(text: str) -> Any:
@@ -138,7 +139,7 @@ def test_some_cards_are_looked_at_first(digit: str) -> None:
     ),
 )
 def test_where_the_access_control_server_is(return_url: str, acs_url: str, url: str) -> None:
-    issuer = SandboxAuthenticator(AcsBook("sqlite:////nowhere/acs.db", 7), MovableClock(), acs_url)
+    issuer = SandboxAuthenticator(AcsBook("sqlite:////nowhere/acs.db", 7, IDS), MovableClock(), acs_url)
     step = issuer.find_device_step(card_of(build_number(0, "6")), IDS.new(), return_url)
     assert step is not None
     assert step.url == url
@@ -167,6 +168,16 @@ async def test_a_challenge_and_its_result(book: AcsBook, clock: MovableClock) ->
     assert len(base64.b64decode(result.cavv)) == 20
     assert await issuer.find_result(request.key, "another") is None
     assert await issuer.find_result(IDS.new(), challenge.reference) is None
+
+
+async def test_nobody_guesses_a_transaction_of_the_issuer(tmp_path: Path) -> None:
+    request = request_with(build_number(0, "1"))
+    books = [AcsBook(f"sqlite:///{tmp_path}/{name}.db", 7, IDS) for name in ("one", "other")]
+    entries = [await book.begin(request, is_decoupled=False) for book in books]
+    assert entries[0].key == entries[1].key
+    assert entries[0].id != entries[1].id
+    for book in books:
+        await book.close()
 
 
 async def test_what_has_ended_stays_as_it_ended(book: AcsBook, clock: MovableClock) -> None:
@@ -206,11 +217,11 @@ async def test_cancelled_and_timed_out(book: AcsBook, clock: MovableClock) -> No
 
 
 async def test_the_book_outlives_a_process_and_holds_no_card(database_url: str, clock: MovableClock) -> None:
-    first = AcsBook(database_url, 7)
+    first = AcsBook(database_url, 7, IDS)
     request = request_with(build_number(0, "1"))
     entry = await first.begin(request, is_decoupled=False)
     await first.close()
     assert request.card.pan.reveal() not in str(entry)
-    second = AcsBook(database_url, 8)
+    second = AcsBook(database_url, 8, IDS)
     assert await second.find(request.key) == entry
     await second.close()

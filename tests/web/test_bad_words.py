@@ -1,5 +1,6 @@
 """Words that do harm where they are shown or stored: HTML, other directions, zero widths, far too many of them."""
 
+import html
 import json
 from typing import Any
 
@@ -8,6 +9,7 @@ from tests.gateway import ORIGIN, Answer, PatientCaller, running_gateway, runnin
 
 from tolem.sandbox.fixtures import TERMINAL_ID
 from tolem.storage import keys
+from tolem.web.view import legible
 from tolem.wire.pay_object import parse_posted
 
 INVOICE = "000000001"
@@ -63,8 +65,9 @@ async def test_ten_thousand_characters_in_the_card_form_cost_nothing(sqlite_url:
         assert (again.status, again.headers["location"]) == (303, path)  # the page says how it ended
 
 
-@pytest.mark.parametrize("words", (HTML, HIDDEN))
-async def test_words_of_the_shop_reach_the_payer_as_words(sqlite_url: str, words: str) -> None:
+@pytest.mark.parametrize(("words", "shown"), ((HTML, HTML), (HIDDEN, "латнид abcd")))
+async def test_words_of_the_shop_reach_the_payer_as_words(sqlite_url: str, words: str, shown: str) -> None:
+    """What hides in them stays on their way to the payer; the shop gets back what it sent."""
     async with running_shop() as shop, running_gateway(sqlite_url) as gateway:
         caller = PatientCaller(gateway.app, shop.url)
         wish: dict[str, Any] = dict.fromkeys(("description", "name", "accountId", "data"), words)
@@ -75,7 +78,7 @@ async def test_words_of_the_shop_reach_the_payer_as_words(sqlite_url: str, words
         assert (form.state, wrong.status, approved.state) == ("form", 422, "approved")
         for page in (form, wrong, approved):
             assert_plain(page)
-            assert words not in page.text or f"<bdi>{words}</bdi>" in page.text
+            assert f"<bdi>{html.escape(shown)}</bdi>" in page.text
         (told,) = await shop.wait(1)
         assert told["description"] == words
         assert told["name"] == words
@@ -122,6 +125,23 @@ async def test_html_beside_the_object_and_in_headers(sqlite_url: str) -> None:
             assert HTML not in repr(answer.headers)
         assert_plain(await caller.get(f"/pay/{HTML}"))
         assert_plain(await caller.form(f"/3ds/{HTML}", {"cres": HTML, "threeDSSessionData": HTML}))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    (
+        ("\u202etxt.exe\u202c", "txt.exe"),
+        ("Pay\u200dPal\u200c, \u200dВода\u200cрод\u2069", "PayPal, Водарод"),
+        ("\u200f\u061c\ufeff\u2060", ""),
+        ("\u06a9\u062a\u0627\u0628\u200c\u0647\u0627", "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627"),  # Persian: books
+        ("\u0915\u094d\u200d\u0937", "\u0915\u094d\u200d\u0937"),  # Hindi
+        ("👩\u200d💻 ❤️\u200d🔥", "👩\u200d💻 ❤️\u200d🔥"),
+        ("👩\u200d\u200b\u200d💻", "👩💻"),
+        ("שלום, Қазақстан 5\u00a0₸", "שלום, Қазақстан 5\u00a0₸"),
+    ),
+)
+def test_what_a_payer_reads(text: str, shown: str) -> None:
+    assert legible(text) == shown
 
 
 async def test_a_description_that_nobody_can_see_is_none(sqlite_url: str) -> None:

@@ -112,9 +112,18 @@ def test_the_shop_is_never_far() -> None:
 
 
 def test_a_verification_says_that_nothing_is_taken() -> None:
-    page = PAGES.page(replace(VIEW, amount=0, is_verification=True), PENDING, "s3ss").decode()
-    assert "No money is taken." in page
-    assert "₸" not in page
+    view = replace(VIEW, amount=0, is_verification=True)
+    for pending, title in (
+        (PENDING, "Card verification by your bank"),
+        (DEVICE, "The card is being verified"),
+        (DECOUPLED, "Confirm in your bank’s app"),
+        (None, "The card is being verified in another window"),
+    ):
+        page = PAGES.page(view, pending, "s3ss").decode()
+        assert f"<title>{title} · " in page
+        assert "No money is taken." in page
+        assert "₸" not in page
+        assert "the payment" not in page
 
 
 def test_every_page_leads_on_without_a_script() -> None:
@@ -143,15 +152,18 @@ def test_the_access_control_server_is_named_in_the_policy_only_there() -> None:
     assert (
         b"frame-src 'self' https://acs.bank.example:8443; form-action 'self' https://acs.bank.example:8443;" in policy
     )
+    assert b"connect-src 'self' https://acs.bank.example:8443;" in policy  # asked whether it can be reached
     assert b"frame-ancestors 'none'" in policy
-    assert b"frame-src" not in dict(security_headers())[b"content-security-policy"]
+    plain = dict(security_headers())[b"content-security-policy"]
+    assert b"frame-src" not in plain
+    assert b"connect-src 'self';" in plain
     with pytest.raises(ValueError, match="is not an origin"):
         security_headers(frame_src=("https://a.example; script-src *",))
 
 
 def test_the_script_is_small_and_says_the_same_of_a_browser_as_the_forms() -> None:
     (asset,) = (asset for path, asset in static_files().items() if "/challenge." in path and path.endswith(".js"))
-    assert len(asset.gzipped) < 2_200
+    assert len(asset.gzipped) < 2_600
     told = re.compile(r"const \{ colorDepth: d.*?JSON\.stringify\((\{.*?\})\);", re.DOTALL)
     found = [told.search((STATIC / name).read_text()) for name in ("page.js", "challenge.js")]
     assert all(found)

@@ -273,12 +273,38 @@ def test_the_title_begins_with_the_state(language: str, declined: str, unverifie
 @pytest.mark.parametrize("reason_code", (0, 454, 458, 464, 466, 468, 476, 484, 499, 2740))
 def test_a_verification_speaks_of_no_payment(reason_code: int) -> None:
     view = replace(TRIED, amount=0, is_verification=True, reason_code=reason_code, description="")
-    declined = Document(SANDBOX.form(replace(view, state=PageState.DECLINED)))
-    assert "payment" not in declined.text.partition("The card was not verified")[2].partition("Pay by card")[0].lower()
+    declined = Document(SANDBOX.form(replace(view, state=PageState.DECLINED, now=AT)))
+    said = declined.text.partition("The card was not ")[2].partition("Verify the card")
+    assert said[1]
+    assert "payment" not in said[0].lower()
+    assert not any(words in declined.text for words in ("Pay by card", "Pay before", "time to pay"))
+    assert "Verify before" in declined.text
+    assert "time to verify the card ends" in declined.text
     for body in (SANDBOX.failed(view), SANDBOX.expired(view)):
         text = Document(body).text.replace("Payment page by tolem", "")
         assert "payment" not in text.lower()
         assert "₸" not in text
+
+
+@pytest.mark.parametrize(
+    ("reason_code", "has_left", "title", "verification"),
+    (
+        (466, False, "The payment did not go through", "The card was not verified"),
+        (499, False, "The payment was not confirmed", "The card was not confirmed"),
+        (466, True, "The payment is cancelled", "The card verification is cancelled"),
+        (499, True, "The payment is cancelled", "The card verification is cancelled"),
+        (476, True, "The payment is cancelled", "The card verification is cancelled"),
+    ),
+)
+def test_how_an_order_failed(reason_code: int, has_left: bool, title: str, verification: str) -> None:
+    view = replace(TRIED, reason_code=reason_code, has_left=has_left)
+    body = SANDBOX.failed(view).decode()
+    assert f"<title>{title} · " in body
+    assert f"<h1>{title}</h1>" in body
+    body = SANDBOX.failed(replace(view, amount=0, is_verification=True)).decode()
+    assert f"<title>{verification} · " in body
+    assert f"<h1>{verification}</h1>" in body
+    assert ('<p class="lead">No money was taken.</p>' in body) is has_left
 
 
 @pytest.mark.parametrize("state", (PageState.APPROVED, PageState.PAID))

@@ -91,7 +91,9 @@ def _build_pages(book: AcsBook, clock: Clock, translator: Translator) -> Starlet
         return pages.send_back("", data.threeDSMethodNotificationURL, {"threeDSMethodData": back})
 
     async def arrive(request: Request) -> Response:
-        """A browser comes with `creq`: it is sent to the challenge as it stands."""
+        """A browser comes with `creq`: it is sent to the challenge as it stands. HEAD: may it come?"""
+        if request.method == "HEAD":
+            return Response(None, 204, {"cache-control": "no-store"})
         form = await _form(request)
         visit = _Visit(form.get("creq", ""), form.get("threeDSSessionData", ""))
         entry = await visit.find(book)
@@ -147,7 +149,7 @@ def _build_pages(book: AcsBook, clock: Clock, translator: Translator) -> Starlet
     return Starlette(
         routes=[
             Route(DEVICE_PATH, look, methods=["POST"]),
-            Route(CHALLENGE_PATH, arrive, methods=["POST"]),
+            Route(CHALLENGE_PATH, arrive, methods=["HEAD", "POST"]),
             Route(CHALLENGE_PATH + "/{creq}", ask, methods=["GET"]),
             Route(CHALLENGE_PATH + "/{creq}", answer, methods=["POST"]),
             Route(CHALLENGE_PATH + "/{creq}/back", send_back, methods=["GET"]),

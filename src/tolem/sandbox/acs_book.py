@@ -19,6 +19,7 @@ from sqlalchemy import BigInteger, Column, Integer, Text
 
 from tolem.acquirers.base import AuthenticationRequest
 from tolem.domain.authentication import Authentication, ChallengeWindow, TransStatus
+from tolem.ids import Ids
 from tolem.storage.columns import Choice, Flag, Id, Instant
 from tolem.storage.mapping import Mapped, Schema
 from tolem.storage.migrate import open_with_tables
@@ -56,7 +57,7 @@ class AcsEntry(msgspec.Struct, frozen=True, kw_only=True):
     key: UUID
     """threeDSServerTransID."""
     id: UUID
-    """acsTransID."""
+    """acsTransID: random, so that nobody has it who was not told."""
     is_decoupled: bool
     """True: there is no page, the payer confirms in an app."""
     shop_name: str
@@ -129,8 +130,9 @@ acs_schema = Schema(Mapped(challenges, AcsEntry, mutable=("language", "ending", 
 class AcsBook:
     """One process's hold of the book at `url`."""
 
-    def __init__(self, url: str, instance: int) -> None:
+    def __init__(self, url: str, instance: int, ids: Ids) -> None:
         self._url = url
+        self._ids = ids
         self._instance = instance
         self._store: Store | None = None
         self._opening = asyncio.Lock()
@@ -139,7 +141,7 @@ class AcsBook:
         """A new challenge; of a known key: the one that there is."""
         wanted = AcsEntry(
             key=request.key,
-            id=UUID(bytes=hashlib.sha256(b"acs" + request.key.bytes).digest()[:16], version=4),
+            id=self._ids.new(),
             is_decoupled=is_decoupled,
             shop_name=request.shop_name,
             amount=request.amount,

@@ -36,6 +36,12 @@ _TITLES = {
 }
 """By whether the last card was declined, and whether it is a verification."""
 
+_ENDS = {
+    False: mark("The time to pay ends at %(time)s."),
+    True: mark("The time to verify the card ends at %(time)s."),
+}
+"""By whether it is a verification."""
+
 # What may come back into the form: never a card number or security code that went into the wrong field.
 _EXPIRY_TYPED = re.compile(r"\D{0,20}(?:\d{1,2}\s*[/.\-\u2010-\u2015 ]\s*\d{2,4}|\d{4})\D{0,20}")
 _NAME_TYPED = re.compile(r"\D{0,60}")
@@ -226,7 +232,7 @@ class CardForms:
             extend = texts.extend.fill({"path": escape(view.page_path), "text": escape(offer)})
         values = {
             "left": Html(str(view.seconds_left)),
-            "until": escape(translator.text(language, "The time to pay ends at %(time)s.", time=until)),
+            "until": escape(translator.text(language, _ENDS[view.is_verification], time=until)),
             "extend": extend,
         }
         return texts.hurry.fill(values)

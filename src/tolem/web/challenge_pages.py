@@ -5,7 +5,7 @@ whole page, and a window of its own where the payment page itself stands in a fr
 without its script, and asks the gateway what became of the payment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tolem.domain.authentication import AuthenticationStep, PendingAuthentication
@@ -20,14 +20,21 @@ OTHER = mark("Another card is being confirmed: the one you typed was not used.")
 NOTHING_TAKEN = mark("The shop wants to know that the card works. No money is taken.")
 
 
+_WAITS = {
+    AuthenticationStep.DEVICE.value: "device.html",
+    AuthenticationStep.CHALLENGE.value: "challenge.html",
+    "framed": "challenge.html",
+    AuthenticationStep.DECOUPLED.value: "waiting.html",
+    "elsewhere": "waiting.html",
+}
+"""Template by what an attempt waits for: a step, a challenge in a frame of the shop's page, another opening."""
+
+
 class _Texts(NamedTuple):
     """Everything of one language."""
 
-    device: Shell
-    challenge: Shell
-    challenge_framed: Shell
-    decoupled: Shell
-    elsewhere: Shell
+    waits: Mapping[tuple[str, bool], Shell]
+    """By what the attempt waits for (_WAITS), and whether it is a verification."""
     returned: Shell
     returned_beside: Shell
     returned_nowhere: Shell
@@ -47,11 +54,11 @@ class ChallengePages:
         press = Press(translator, sandbox=sandbox, languages=languages, **template_names())
         self._texts = {
             language: _Texts(
-                device=press.shell("device.html", language),
-                challenge=press.shell("challenge.html", language, framed=False),
-                challenge_framed=press.shell("challenge.html", language, framed=True),
-                decoupled=press.shell("waiting.html", language, kind="decoupled"),
-                elsewhere=press.shell("waiting.html", language, kind="elsewhere"),
+                waits={
+                    (name, verification): press.shell(template, language, kind=name, verification=verification)
+                    for name, template in _WAITS.items()
+                    for verification in (False, True)
+                },
                 returned=press.shell("returned.html", language, kind="onwards"),
                 returned_beside=press.shell("returned.html", language, kind="beside"),
                 returned_nowhere=press.shell("returned.html", language, kind="nowhere"),
@@ -69,12 +76,13 @@ class ChallengePages:
         and comes back from it (threeDSSessionData). `is_other`: the payer has just typed another card."""
         language = self._translator.choose(view.language)
         texts, values = self._texts[language], self._pages.order_values(view, language)
+        waits = {name: texts.waits[name, view.is_verification] for name in _WAITS}
         url = link_address(view.return_url)
         values["link"] = texts.link.fill({"url": escape(url)}) if url else NOTHING
         values["card"] = escape(show_card(view))
         values["other"] = texts.other if is_other else NOTHING
         if pending is None:
-            return texts.elsewhere.fill_page(values)
+            return waits["elsewhere"].fill_page(values)
         values |= {
             "step": Html(pending.step.value),
             "url": escape(pending.url),
@@ -84,9 +92,9 @@ class ChallengePages:
         }
         if view.is_verification and pending.step is AuthenticationStep.CHALLENGE:
             values["amount"] = escape(self._translator.text(language, NOTHING_TAKEN))
-        challenge = texts.challenge_framed if view.frame_origin else texts.challenge
-        shell = {AuthenticationStep.DEVICE: texts.device, AuthenticationStep.CHALLENGE: challenge}
-        return shell.get(pending.step, texts.decoupled).fill_page(values)
+        is_framed = pending.step is AuthenticationStep.CHALLENGE and view.frame_origin
+        name = "framed" if is_framed else pending.step.value
+        return waits.get(name, waits[AuthenticationStep.DECOUPLED]).fill_page(values)
 
     def returned(self, language: str, path: str, step: AuthenticationStep, *, is_beside: bool = False) -> bytes:
         """Where the issuer sends the browser back: in a frame it only knocks, else it leads on to `path`; empty: the

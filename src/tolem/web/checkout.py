@@ -36,7 +36,7 @@ from tolem.web.headers import SELF
 from tolem.web.http import BodyUnread, Request, Response, json_response, redirect
 from tolem.web.kept_form import keep_form, open_form, seal_form
 from tolem.web.pages import RESULT_STATES, Pages
-from tolem.web.view import PageStatus, PageView, is_visible
+from tolem.web.view import PageStatus, PageView, legible
 
 CARD_BODY_MAX = 8 * 1024
 PAGE_PREFIX = "/pay/"
@@ -294,14 +294,14 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
     frame_origin = opened.page.frame_origin
     return PageView(
         language=opened.page.language or order.language,
-        shop_name=terminal.name,
+        shop_name=legible(terminal.name),
         logo=terminal.logo,
         colour=terminal.colour,
         text_colour=terminal.text_colour,
         amount=order.amount,
         currency=order.currency,
-        invoice_id=order.invoice_id,
-        description=order.description if is_visible(order.description) else "",
+        invoice_id=legible(order.invoice_id),
+        description=legible(order.description),
         state=opened.state,
         attempts_left=rounds.attempts_left(opened.history, terminal),
         masked_pan=payment.masked_pan if payment else "",
@@ -309,6 +309,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         rrn=payment.rrn if payment else "",
         approval_code=payment.approval_code if payment else "",
         reason_code=payment.reason_code if payment else order.reason_code,
+        has_left=order.has_left,
         at=payment.updated_at if payment else None,
         # In a frame it leads nowhere but tells the shop's page; where nobody listens it leads there.
         return_url=return_url or frame_origin,

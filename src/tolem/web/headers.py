@@ -29,7 +29,8 @@ def security_headers(
 ) -> list[tuple[bytes, bytes]]:
     """Headers of an HTML answer. Origins as `https://host:port`, or SELF: `form_action_extra` may be posted to, and
     may follow a posted form by a redirect; `frame_ancestors` may frame the page, `frame_src` may stand in its frames
-    (nobody by default). Raises ValueError for what is no origin."""
+    and be asked whether they can be reached (by default only SELF is asked). Raises ValueError for what is no
+    origin."""
     for origin in (*form_action_extra, *frame_ancestors, *frame_src):
         is_plain = origin.isascii() and origin.isprintable() and not any(char in " ;,'\"" for char in origin)
         if origin != SELF and not is_plain:
@@ -37,9 +38,10 @@ def security_headers(
     posts_to = " ".join((SELF, *form_action_extra))
     framed_by = " ".join(frame_ancestors) or "'none'"
     frames = f"frame-src {' '.join(frame_src)}; " if frame_src else ""
+    asks = " ".join(frame_src) or SELF
     policy = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        f"{frames}form-action {posts_to}; frame-ancestors {framed_by}; base-uri 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        f"connect-src {asks}; {frames}form-action {posts_to}; frame-ancestors {framed_by}; base-uri 'none'"
     )
     headers = [(b"content-security-policy", policy.encode()), *_FIXED]
     return headers if frame_ancestors else [*headers, (b"x-frame-options", b"DENY")]

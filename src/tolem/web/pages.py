@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from tolem.domain.authentication import ABANDONED
 from tolem.domain.card import BRAND_NAMES, Brand, CardField, CardProblem
 from tolem.domain.errors import Refusal
 from tolem.flows.opening import Known
@@ -98,6 +99,8 @@ NOTHING_KNOWN = Known()
 NOTHING_PICKED = Picked()
 BUSY_SECONDS = 5
 """A page of the busy gateway opens anew by itself after this."""
+_ENDINGS = ("", "cancelled", "unconfirmed")
+"""How an order failed: declined, by the payer who left, by the payer who did not finish at the bank."""
 RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState.EXPIRED)
 
 
@@ -107,8 +110,8 @@ class _Texts(NamedTuple):
     checking: Mapping[bool, Shell]
     """By whether the bank takes long."""
     maintenance: Shell
-    results: Mapping[tuple[PageState, bool, bool], Shell]
-    """By state, whether it is a verification, and whether the payer only left."""
+    results: Mapping[tuple[PageState, bool, str], Shell]
+    """By state, whether it is a verification, and one of _ENDINGS."""
     message: Shell
     other: Shell
     row: Shell
@@ -297,7 +300,8 @@ class Pages:
         is_success = state in (PageState.APPROVED, PageState.PAID)
         values["rows"] = self._rows(view, language, with_amount=not is_success and not view.is_verification)
         reason = ""
-        if state is PageState.FAILED:
+        ending = _find_ending(view, state)
+        if state is PageState.FAILED and not (view.is_verification and ending == "cancelled"):
             reason = tell_reason(view, self._translator, language, is_last=True)
         elif state is PageState.APPROVED and not view.is_verification:
             reason = self._translator.text(language, _SHOP_IS_TOLD if view.is_message_on_its_way else _RETURN_NOW)
@@ -312,8 +316,7 @@ class Pages:
             # Browsers read a quotation mark in a refresh as the end of its address.
             unquoted = escape(url.replace('"', "%22").replace("'", "%27"))
             values["refresh"] = texts.refresh.fill({"seconds": Html("0"), "url": unquoted})
-        is_cancelled = state is PageState.FAILED and view.reason_code == CANCELLED_CODE
-        return texts.results[state, view.is_verification, is_cancelled].fill_page(values)
+        return texts.results[state, view.is_verification, ending].fill_page(values)
 
     def order_values(self, view: PageView, language: str) -> dict[str, Html]:
         """What every page of an order shows of it."""
@@ -361,7 +364,8 @@ class Pages:
         facts = [row.fill({"label": escape(text(language, "Order")), "value": escape(view.invoice_id)})]
         until = format_deadline(view, self._translator, language)
         if until:
-            facts.append(row.fill({"label": escape(text(language, "Pay before")), "value": escape(until)}))
+            label = text(language, "Verify before") if view.is_verification else text(language, "Pay before")
+            facts.append(row.fill({"label": escape(label), "value": escape(until)}))
         return join(facts)
 
     def _rows(self, view: PageView, language: str, *, with_amount: bool = False) -> Html:
@@ -392,12 +396,12 @@ def _render_texts(press: Press, language: str) -> _Texts:
         checking={slow: press.shell("checking.html", language, slow=slow) for slow in (False, True)},
         maintenance=press.shell("maintenance.html", language),
         results={
-            (state, verification, cancelled): press.shell(
-                "result.html", language, state=state.value, verification=verification, cancelled=cancelled
+            (state, verification, ending): press.shell(
+                "result.html", language, state=state.value, verification=verification, ending=ending
             )
             for state in RESULT_STATES
             for verification in (False, True)
-            for cancelled in ((False, True) if state is PageState.FAILED else (False,))
+            for ending in (_ENDINGS if state is PageState.FAILED else ("",))
         },
         message=press.shell("message.html", language),
         other=press.shell("other.html", language),
@@ -415,6 +419,15 @@ def _render_texts(press: Press, language: str) -> _Texts:
         frame=press.shell("frame.html", language),
         stop={state: press.shell("stop.html", language, state=state.value).fill({}) for state in PageState},
     )
+
+
+def _find_ending(view: PageView, state: PageState) -> str:
+    """One of _ENDINGS. Whoever left after a decline cancelled, though the shop is told of the decline."""
+    if state is not PageState.FAILED:
+        return ""
+    if view.has_left or view.reason_code == CANCELLED_CODE:
+        return "cancelled"
+    return "unconfirmed" if view.reason_code == ABANDONED else ""
 
 
 def link_address(url: str) -> str:

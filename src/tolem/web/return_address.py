@@ -2,8 +2,9 @@
 
 Anybody may post here, with whatever content: it only wakes the payment, whose result is asked from server to server.
 Who comes with a page's sealed address, made for this nonce, is led to that page, however late: it shows what became of
-the payment. Who comes in a frame of the page knocks at it; who comes in a window beside the frame that shows the page
-is sent back to that. Never logged, as the page's address.
+the payment. Who comes without one is told where to look, with 404, whether there is such a nonce or not. Who comes in a
+frame of the page knocks at it; who comes in a window beside the frame that shows the page is sent back to that. Never
+logged, as the page's address.
 
 A POST only wakes the payment and is answered with a redirect to the page that leads on, which wakes nothing: so Back
 and reload meet no posted form.
@@ -74,7 +75,7 @@ class ReturnEndpoint:
             return html(200, self._pages.returned(language, "", AuthenticationStep.DEVICE), ANY_SITE)
         found = await self._find(query.get(SESSION, ""), nonce)
         if found is None:
-            return html(200, self._pages.returned(language, "", AuthenticationStep.CHALLENGE), ANY_SITE)
+            return html(404, self._pages.returned(language, "", AuthenticationStep.CHALLENGE), ANY_SITE)
         page_id, opened = found
         body = self._pages.returned(
             opened.page.language or opened.history.order.language or language,

@@ -5,6 +5,7 @@ payer may go.
 """
 
 import math
+import re
 from datetime import datetime
 from unicodedata import category
 
@@ -15,11 +16,18 @@ from tolem.flows.rounds import PageState
 
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0"
 """Letters and signs that show nothing."""
+_HIDDEN = re.compile(r"[\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+"""What turns the direction of the text around it, or has no width: a reader can't see that it is there."""
+_JOINED = r"[\u0590-\u1fff\u2010-\U0010ffff]"
+_LONE_JOINER = re.compile(rf"(?<!{_JOINED})[\u200c\u200d]|[\u200c\u200d](?!{_JOINED})")
+"""Joiners belong between letters of Persian, Hindi and others, and between emoji; elsewhere they only hide."""
 
 
-def is_visible(text: str) -> bool:
-    """Something of it can be seen: not only spaces, and marks without width."""
-    return any(category(char)[0] not in "CZ" and char not in _BLANK for char in text)
+def legible(text: str) -> str:
+    """A shop's words as its payer reads them: all that can be seen, and nothing else. Empty if there is nothing to see.
+    The shop gets back what it sent, unchanged."""
+    text = _LONE_JOINER.sub("", _HIDDEN.sub("", text))
+    return text if any(category(char)[0] not in "CZ" and char not in _BLANK for char in text) else ""
 
 
 class CardOffer(msgspec.Struct, frozen=True):
@@ -60,6 +68,8 @@ class PageView(msgspec.Struct, frozen=True, kw_only=True):
     approval_code: str = ""
     reason_code: int = 0
     """docs/protocol.md, reason codes; 0: none."""
+    has_left: bool = False
+    """The payer cancelled, without an attempt or after one that was declined."""
     at: datetime | None = None
     """When the outcome was known."""
     return_url: str = ""

@@ -6,6 +6,9 @@
   const { path, step, returned, version } = main.dataset;
   const LOOK_MS_MAX = 10000; // the issuer's look at the browser takes no longer (EMV 3-D Secure)
   const ANSWER_MS = 10000; // the gateway's, without a network that holds it up
+  const LOAD_MS = 10000; // the bank's page takes no longer, or it is said
+  const RETRY_MS = 5000; // then it is loaded again, with growing pauses
+  const RETRY_MS_MAX = 40000;
   const byId = (id) => document.getElementById(id);
   let heard = () => {}; // is told whether the gateway answers
 
@@ -100,35 +103,69 @@
   function challenge() {
     let frame;
     let isLoaded = false;
-    let isLost = false; // what the frame shows is the browser's own error
+    let trouble = ""; // lost: the network; away: the bank
+    let retry, late;
+    let wait = RETRY_MS;
 
     function say(words) {
-      byId("lost").textContent = byId("lost").dataset[words] || "";
-      byId("lost").hidden = !words;
+      const text = byId("lost").dataset[words] || "";
+      byId("lost").hidden = !text;
+      if (byId("lost").textContent !== text) byId("lost").textContent = text; // said once
+    }
+
+    function worry(about) {
+      clearTimeout(late);
+      clearTimeout(retry);
+      say((trouble = about));
+      if (about !== "away") return;
+      retry = setTimeout(tryAgain, wait);
+      wait = Math.min(wait * 2, RETRY_MS_MAX);
+    }
+
+    // Not while the payer is in the frame: then there is something to see in it.
+    async function tryAgain() {
+      const missed = frame;
+      const isBack = await answers();
+      if (missed !== frame || trouble !== "away") return;
+      isBack && document.activeElement !== frame ? load() : worry("away");
+    }
+
+    // Nobody may look into the bank's frame, nor sees whether it shows the browser's own error. But whether the bank can
+    // be reached can be asked: without a cookie or our address, and any answer counts. One that keeps its answers for
+    // its own pages (CORP) can't be told from one that is away. So the words say "if", and only an answer loads anew.
+    async function answers(pause = 0) {
+      await new Promise((after) => setTimeout(after, pause));
+      try {
+        const asked = { method: "HEAD", mode: "no-cors", credentials: "omit", referrerPolicy: "no-referrer" };
+        await fetch(byId("ask").action, { ...asked, cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS / 2) });
+        return true;
+      } catch {
+        return false;
+      }
     }
 
     // The same request as before: the bank shows the challenge as it stands.
     function load() {
       frame?.remove();
-      isLoaded = isLost = false;
-      say("");
+      isLoaded = false;
+      worry("");
       const loading = (frame = open(byId("frame"), byId("ask")));
-      // Nobody may look into the bank's frame, but whether there is a network when it was loaded can be found out.
+      late = setTimeout(worry, LOAD_MS, "away");
       loading.addEventListener("load", async () => {
+        clearTimeout(late);
         const isThere = await ask();
-        if (loading === frame) isThere ? (isLoaded = true) : lose();
+        const isBank = isThere && ((await answers()) || (await answers(1000)));
+        if (loading !== frame) return;
+        isLoaded = isBank;
+        if (isBank) wait = RETRY_MS;
+        worry(isBank ? "" : isThere ? "away" : "lost");
       });
-    }
-
-    function lose() {
-      isLost = true;
-      say("lost");
     }
 
     heard = (isThere) => {
       if (!frame) return; // the bank is in a window of its own
-      if (isThere) isLost ? load() : say("");
-      else if (!isLoaded) lose();
+      if (!isThere) isLoaded || worry("lost");
+      else trouble === "lost" ? load() : say(trouble);
     };
 
     // The words beside a frame, at the start and in another language.
@@ -139,8 +176,10 @@
       const leave = () => {
         hint.textContent = beside;
         hint.className = "lead";
+        post.className = "";
       };
       document.querySelectorAll("[data-framed]").forEach((each) => (each.textContent = each.dataset.framed));
+      post.className = "beside";
       post.querySelector("button").className = "quiet";
       byId("again").hidden = false;
       byId("again").addEventListener("click", load);
@@ -149,7 +188,7 @@
         if (!post.target) return; // the bank takes this window
         frame?.remove();
         frame = null;
-        say("");
+        worry("");
         leave();
       });
     }
@@ -173,7 +212,7 @@
         document.title = next.title;
         if (frame) frame.title = byId("frame").dataset.title;
         dress();
-        if (isLost) say("lost");
+        say(trouble);
         document.querySelector("[aria-current]").focus();
       } catch {
         say("offline");
