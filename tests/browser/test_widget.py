@@ -162,6 +162,7 @@ async def test_paid_in_the_demo_shop(payer: Payer) -> None:
     assert urlsplit(payer.page.url).netloc == urlsplit(payer.demo.shop_url).netloc
     await widget.pay()
     await widget.sees("approved")
+    await expect(widget.frame.locator("h1")).to_be_focused()
     await widget.press("Return to the shop")
     await payer.sees_order("paid")
     await payer.sees_truth(PAID_ONCE)
