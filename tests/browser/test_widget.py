@@ -162,6 +162,7 @@ async def test_paid_in_the_demo_shop(payer: Payer) -> None:
     assert urlsplit(payer.page.url).netloc == urlsplit(payer.demo.shop_url).netloc
     await widget.pay()
     await widget.sees("approved")
+    await expect(widget.frame.locator("h1")).to_be_focused()
     await widget.press("Return to the shop")
     await payer.sees_order("paid")
     await payer.sees_truth(PAID_ONCE)
@@ -354,8 +355,8 @@ async def test_a_page_that_does_not_answer_is_asked_for_by_the_library(
     await payer.sees_truth(UNTOUCHED)
 
     await payer.page.route("**/payform/", lambda route: route.abort())
-    await payer.page.locator("button").click()  # no page has ever come
-    await widget.cross.click()
+    await payer.page.locator("button").click()  # no page has ever come, and none has the keys
+    await payer.page.keyboard.press("Escape")
     await widget.cross.click()
     await question.get_by_text("Close").click()
     await widget.is_told(False, False)

@@ -326,6 +326,22 @@ async def test_only_the_first_look_at_a_result_leads_away_by_itself(database_url
                 assert 'id="return"' in later.text
 
 
+async def test_an_order_that_its_payer_left_says_so_when_it_is_opened_again(sqlite_url: str) -> None:
+    async with running_gateway(sqlite_url) as gateway:
+        caller = Caller(gateway.app)
+        token = await caller.token("000000017")
+        path = (await caller.open(token, "000000017")).headers["location"]
+        await caller.press(path, "leave")
+        again = await caller.open(token, "000000017", language="ENG")
+        page = await caller.get(again.headers["location"])
+        assert (page.state, "The payment is cancelled" in page.text, "data-away" in page.text) == (
+            "failed",
+            True,
+            False,
+        )
+        assert "data-away" in (await caller.get(path)).text
+
+
 async def test_a_second_tab_is_told_whose_challenge_it_sees(sqlite_url: str) -> None:
     words = "Another card is being confirmed: the one you typed was not used."
     async with running_gateway(sqlite_url) as gateway:

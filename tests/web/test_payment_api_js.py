@@ -323,5 +323,5 @@ def test_a_copy_without_an_address_says_so() -> None:
 def test_text_that_no_address_can_carry() -> None:
     record = run_page("halyk.pay({invoiceId: '1', name: '\\ud83d', auth: 'T'});" + BLOCKED + PAY)
     assert record["moves"] == []
-    assert "can't be put into an address" in record["errors"][0]
+    assert "can't be written as an address" in record["errors"][0]
     assert len(record["posts"]) == 2

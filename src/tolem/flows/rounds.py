@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tolem.domain.history import Event, OrderHistory, PageWithOrder
 from tolem.domain.merchant import Terminal
 from tolem.domain.message import Message, MessageKind, MessageState
-from tolem.domain.order import Order, OrderStatus
+from tolem.domain.order import Order, OrderStatus, Page
 from tolem.domain.payment import Operation, Payment, PaymentStatus
 from tolem.notifications.outbox import Lease, compose
 from tolem.wire import post_link
@@ -57,6 +57,11 @@ class PageState(StrEnum):
 PAYABLE_STATES = (PageState.FORM, PageState.DECLINED)
 
 
+def opened_at(page: Page) -> datetime:
+    """When this browser opened it."""
+    return page.expires_at - PAGE_LIFETIME
+
+
 def is_overdue(order: Order, now: datetime) -> bool:
     """No new attempt may begin."""
     return order.deadline_at is not None and now >= order.deadline_at
@@ -68,7 +73,7 @@ def page_state(found: PageWithOrder, now: datetime) -> PageState:
     order = history.order
     if order.status is OrderStatus.PAID:
         payment = history.successful_payment()
-        was_paid_before = payment is None or payment.created_at < page.expires_at - PAGE_LIFETIME
+        was_paid_before = payment is None or payment.created_at < opened_at(page)
         return PageState.PAID if was_paid_before else PageState.APPROVED
     if order.round_id != page.round_id:
         return PageState.INVALID

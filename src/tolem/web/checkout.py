@@ -292,6 +292,8 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
     if opened.state in _ENDED_UNPAID:
         return_url = order.failure_return_url or order.return_url
     frame_origin = opened.page.frame_origin
+    # Whoever opens the order's page again after that means to read it.
+    has_just_left = order.has_left and rounds.opened_at(opened.page) <= order.updated_at
     return PageView(
         language=opened.page.language or order.language,
         shop_name=legible(terminal.name),
@@ -314,7 +316,7 @@ def page_view(opened: OpenedPage, page_id: str) -> PageView:
         # In a frame it leads nowhere but tells the shop's page; where nobody listens it leads there.
         return_url=return_url or frame_origin,
         frame_origin=frame_origin,
-        auto_return=(order.auto_return or order.has_left) and not opened.page.has_led_back,
+        auto_return=(order.auto_return or has_just_left) and not opened.page.has_led_back,
         is_message_on_its_way=any(m.kind is MessageKind.SUCCESS for m in opened.history.messages.values()),
         is_verification=order.is_verification,
         is_slow=rounds.is_slow(opened.history, opened.now),

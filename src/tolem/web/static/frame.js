@@ -68,5 +68,11 @@
     }
   });
 
+  // A new page in a frame is announced by no title: whoever hears this one is told what it says.
+  if (main().dataset.state !== "form" && document.hasFocus()) {
+    const title = document.querySelector("h1");
+    title.tabIndex = -1;
+    title.focus();
+  }
   if (over !== undefined) end();
 })();

@@ -24,7 +24,7 @@
 
   // currentScript is null in a module; it must be read now, while the script runs.
   var script = document.currentScript || document.querySelector('script[src*="payment-api.js"]');
-  var page = ((script && script.src) || "").replace(/[?#].*$/, "").replace(/[^/]*$/, "");
+  var page = ((script && script.src) || "").replace(/[^/]*([?#].*)?$/, "");
   var origin = (/^https?:\/\/[^/]+/.exec(page) || [""])[0];
   var guard = 0;
   var giveUp = null;
@@ -36,16 +36,16 @@
 
   function mistakeIn(object) {
     if (!origin) {
-      return 'the page\'s address is unknown: load this file with <script src="https://…/payment-api.js">';
+      return 'load this file with <script src="https://…/payment-api.js">: it tells the page\'s address';
     }
     if (!object || typeof object !== "object") {
-      return "pass the payment object, for example halyk.pay({invoiceId: …, amount: …, auth: …})";
+      return "pass the payment object: halyk.pay({invoiceId: …, auth: …})";
     }
     if (!object.auth) {
-      return "the payment object has no auth: set it to the answer of the token endpoint";
+      return "the payment object has no auth: set it to the token endpoint's answer";
     }
     if (typeof object.auth === "object" && !object.auth.access_token) {
-      return "auth has no access_token: set it to the token endpoint's answer (is it a promise, or an error?)";
+      return "auth has no access_token: set it to the token endpoint's answer (a promise?)";
     }
     return "";
   }
@@ -140,8 +140,8 @@
 
   // True where a policy of the shop's page keeps ours from it, by the browser's own word.
   function isBlocked(event, directive) {
-    var isOurs = !event.blockedURI || event.blockedURI.indexOf(origin) === 0;
-    return isOurs && event.effectiveDirective === directive && event.disposition !== "report";
+    return event.effectiveDirective === directive && event.disposition !== "report" &&
+      (event.blockedURI || origin).indexOf(origin) === 0;
   }
 
   // Posts the object to the window of that name. Where the form is blocked, `go` opens an address there instead;
@@ -172,7 +172,7 @@
         var object = JSON.parse(json);
         go(page + "?params=" + compress(encode(object)) + "&" + encode(flags || { oid: object.invoiceId }));
       } catch (error) {
-        fail("the payment object can't be put into an address: " + error.message);
+        fail("the payment object can't be written as an address: " + error.message);
       }
     }
     function clean() {
@@ -188,8 +188,8 @@
   function open(object, flag) {
     var json = write(object);
     if (!json) return;
-    var flags = flag && {};
-    if (flag) flags[flag] = "true";
+    var flags;
+    if (flag) (flags = {})[flag] = "true";
     giveUp = function (mistake) {
       if (mistake) complain(mistake);
       clearTimeout(guard);
@@ -269,13 +269,14 @@
       question = null;
       if (!asked) return;
       asked.close();
-      widget.removeChild(asked);
+      asked.remove();
     }
     function hear(event) {
-      if (event.origin !== origin || event.source !== frame.contentWindow) return;
+      if (event.source !== frame.contentWindow || event.origin !== origin) return;
       var said = JSON.parse(event.data);
       if (said.language) words = WORDS[said.language];
       else stay();
+      if (document.activeElement === dialog) frame.focus(); // it listens by now
       if ("success" in said) finish(said.success === true);
     }
     function onViolation(event) {
@@ -294,7 +295,7 @@
       clean();
       root.style.overflow = overflow;
       dialog.close();
-      dialog.parentNode.removeChild(dialog);
+      dialog.remove();
       widget = null;
       if (callback && success !== undefined) callback({ success: success });
     }
@@ -314,8 +315,9 @@
     });
     cross.addEventListener("click", close);
     root.style.overflow = "hidden";
+    dialog.tabIndex = -1;
     dialog.showModal();
-    frame.focus();
+    dialog.focus(); // keys in a frame that never becomes our page would be lost
     var clean = send(json, { isShortForm: true, origin: location.origin }, frame.name, function (address) {
       frame.src = address;
     }, openAlone);
@@ -327,13 +329,12 @@
   });
 
   var halyk = window.halyk || {};
-  halyk.pay = function pay(object) { open(object); };
-  halyk.showPaymentWidget = function showPaymentWidget(object, callback) { show(object, callback); };
-  halyk.cardverification = function cardverification(object) { open(object); };
-  halyk.p2p = function p2p(object) { open(object, "isTransfer"); };
-  halyk.aft = function aft(object) { open(object, "isAFT"); };
-  halyk.oct = function oct(object) { open(object, "isOCT"); };
-  halyk.Config = function Config() {
+  halyk.pay = halyk.cardverification = function (object) { open(object); };
+  halyk.showPaymentWidget = show;
+  halyk.p2p = function (object) { open(object, "isTransfer"); };
+  halyk.aft = function (object) { open(object, "isAFT"); };
+  halyk.oct = function (object) { open(object, "isOCT"); };
+  halyk.Config = function () {
     var root = page.slice(origin.length).replace(/\/([^/]+\/)?$/, "/");
     return {
       pageUrL: page,
