@@ -179,6 +179,7 @@ def test_merchants_and_terminals(tmp_path: Path, database_url: str) -> None:
     assert "contrast of 1.40" in run(*set_terminal, "--text-colour", "#fff", cwd=tmp_path, status=1)
     (tmp_path / "logo.svg").write_text("<svg/>")
     assert "SVG is not taken" in run(*set_terminal, "--logo", "logo.svg", cwd=tmp_path, status=1)
+    assert "--no-logo takes a logo away" in run(*set_terminal, "--logo", "/dev/null", cwd=tmp_path, status=2)
     bare = json.loads(run(*set_terminal, "--no-logo", "--no-colours", "--extension-minutes", "0", cwd=tmp_path))
     assert [bare[name] for name in ("logo", "colour", "text_colour", "extension_minutes")] == ["", "", "", 0]
     assert "goes with a colour" in run(*set_terminal, "--text-colour", "#fff", cwd=tmp_path, status=1)

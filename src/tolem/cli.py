@@ -294,6 +294,8 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     settings = {name: value if value != () else None for name, value in given.items()}
     if settings["logo"]:
         settings["logo"] = settings["logo"].read(LOGO_BYTES_MAX + 1)
+        if not settings["logo"]:
+            raise click.BadParameter("the file is empty; --no-logo takes a logo away", param_hint="--logo")
     return settings | emptied
 
 

@@ -211,7 +211,7 @@ async def test_opened_again_from_the_shop(payer: Payer) -> None:
     await other.page.goto(f"{payer.demo.shop_url}/orders/{payer.invoice_id}")
     await other.page.locator("#pay").click()
     await other.sees("challenge")
-    await expect(other.page.locator("h1")).to_contain_text("in another window")
+    await expect(other.page.locator("h1")).to_have_text("A confirmation at your bank has begun")
     await expect(other.page.locator("iframe")).to_have_count(0)
     await other.page.get_by_role("button", name="Begin again here").click()
     await other.sees("declined")

@@ -1,6 +1,7 @@
 """A shop's logo and colours: what can be shown to every payer is taken, the rest is refused in words that help."""
 
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
@@ -21,11 +22,23 @@ from tolem.domain.appearance import (
 def build_jpeg(width: int = 300, height: int = 200) -> bytes:
     application = b"\xff\xe0\x00\x10JFIF\x00" + bytes(9)
     tables = b"\xff\xc4\x00\x05abc"
-    return b"\xff\xd8" + application + tables + b"\xff\xc2\x00\x0b\x08" + struct.pack(">HH", height, width) + bytes(8)
+    return (
+        b"\xff\xd8"
+        + application
+        + tables
+        + b"\xff\xc2\x00\x0b\x08"
+        + struct.pack(">HH", height, width)
+        + bytes(4)
+        + b"\xff\xda\x00\x02scan\xff\xd9"
+    )
 
 
 def build_webp(kind: bytes, payload: bytes) -> bytes:
-    return b"RIFF" + bytes(4) + b"WEBP" + kind + bytes(4) + payload + bytes(12)
+    data = payload + bytes(12)
+    chunks = b"WEBP" + kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
+    if kind == b"VP8X":
+        chunks += b"VP8 " + bytes(4)
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
 
 
 WEBPS = (
@@ -61,6 +74,14 @@ def test_a_huge_picture_is_refused_however_small_its_file(body: bytes) -> None:
         (b"GIF89a" + bytes(40), "neither PNG"),
         (b"", "neither PNG"),
         (b"\x89PNG\r\n\x1a\n", "is the file whole"),
+        (build_png()[:40], "is the file whole"),
+        (build_png()[:-1], "is the file whole"),
+        (build_png(9, 9).replace(b"IDATx", b"IDATy"), "is the file whole"),
+        (build_png(9, 9, b"no rows"), "is the file whole"),
+        (build_png(9, 9, zlib.compress(bytes(9 * 27))), "is the file whole"),
+        (build_jpeg()[:-1], "is the file whole"),
+        (WEBPS[1][:-1], "is the file whole"),
+        (WEBPS[0][:-8], "is the file whole"),
         (build_png(0), "is the file whole"),
         (build_jpeg()[:20], "is the file whole"),
         (b"\xff\xd8\xff\xe0\x00\x00" * 8, "is the file whole"),

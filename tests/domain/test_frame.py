@@ -45,6 +45,21 @@ def test_what_is_no_host_is_refused_in_words_that_help(text: str) -> None:
         parse_frame_host(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    (
+        ("дүкен.қаз", "; write xn--d1acon18c.xn--80ao21a"),
+        ("дүкен.қаз:8443", "; write xn--d1acon18c.xn--80ao21a:8443"),
+        ("Дүкен.kz:8443", "; write xn--d1acon18c.kz:8443"),
+        ("https://дүкен.қаз", "without scheme or path"),
+        ("қ" * 64 + ".kz", r"\(xn--…\)"),
+    ),
+)
+def test_a_name_of_other_letters_is_told_what_to_write(text: str, words: str) -> None:
+    with pytest.raises(InvalidFrameHost, match=words + "$"):
+        parse_frame_host(text)
+
+
 def test_a_port_that_does_not_exist_is_refused() -> None:
     assert parse_frame_host("shop.example:65535") == "shop.example:65535"
     with pytest.raises(InvalidFrameHost, match="there is no port 65536, use 1 to 65535"):

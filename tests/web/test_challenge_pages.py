@@ -117,7 +117,7 @@ def test_a_verification_says_that_nothing_is_taken() -> None:
         (PENDING, "Card verification by your bank"),
         (DEVICE, "The card is being verified"),
         (DECOUPLED, "Confirm in your bank’s app"),
-        (None, "The card is being verified in another window"),
+        (None, "A confirmation at your bank has begun"),
     ):
         page = PAGES.page(view, pending, "s3ss").decode()
         assert f"<title>{title} · " in page

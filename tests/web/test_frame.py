@@ -116,7 +116,7 @@ async def test_a_bank_that_took_a_window_beside_the_frame_leads_back_to_the_fram
         for headers, is_beside in ((WINDOW, True), (FRAME, False)):
             led = await caller.form(urlsplit(passed.action).path, passed.fields, headers)
             returned = await follow(caller, led, headers)
-            assert ("Вернитесь в окно магазина" in returned.text) == is_beside
+            assert ("Если вы её закрыли, продолжите здесь" in returned.text) == is_beside
             assert f'data-path="{"" if is_beside else match[1]}"' in returned.text  # what the script goes on to
             assert f'href="{match[1]}"' in returned.text
 

@@ -390,6 +390,15 @@ def test_checking_updates_itself_with_and_without_script() -> None:
     assert b'<noscript><meta http-equiv="refresh" content="2"></noscript>' in body
 
 
+@pytest.mark.parametrize("is_slow", (False, True))
+def test_checking_a_verification_does_not_speak_of_paying(is_slow: bool) -> None:
+    view = replace(TRIED, state=PageState.CHECKING, is_slow=is_slow, amount=0, is_verification=True)
+    body = SANDBOX.checking(view).decode()
+    assert "Please do not begin again." in body
+    assert "No money is taken." in body
+    assert not any(words in body for words in (" pay again", "the payment", "charged", "₸"))
+
+
 def test_a_busy_page_opens_again_with_and_without_script() -> None:
     """A refresh beside a script that asks would take the page from under its reader (WCAG 2.2.1)."""
     body = SANDBOX.busy("en", "/pay/Abc-123")

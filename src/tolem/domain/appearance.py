@@ -6,6 +6,7 @@ the contrast that WCAG 2.2 asks for, and a logo is a picture of a kind that brow
 
 import hashlib
 import re
+import zlib
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +18,10 @@ LOGO_PIXELS_MAX = 1024
 """Width and height; a small file may unfold into a huge picture."""
 
 _COLOUR = re.compile(r"#(?:[0-9a-f]{3}|[0-9a-f]{6})", re.ASCII | re.IGNORECASE)
+_PNG_BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+"""Colour type of a PNG → its bits per sample; any other pair is none."""
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples per pixel."""
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -67,8 +72,8 @@ def contrast(one: str, other: str) -> float:
 
 
 def parse_logo(body: bytes) -> Logo:
-    """The bytes of a PNG, JPEG or WebP file → a Logo. Raises InvalidAppearance for another kind (SVG may carry scripts)
-    and for more than 32 KB or 1,024 pixels a side."""
+    """The bytes of a PNG, JPEG or WebP file → a Logo. Raises InvalidAppearance for another kind (SVG may carry
+    scripts), for a file that is not whole, and for more than 32 KB or 1,024 pixels a side."""
     if len(body) > LOGO_BYTES_MAX:
         raise InvalidAppearance(f"the logo has {len(body)} bytes, at most {LOGO_BYTES_MAX} are taken")
     kind = _find_kind(body)
@@ -79,6 +84,10 @@ def parse_logo(body: bytes) -> Logo:
         raise InvalidAppearance(f"the logo begins like {kind.upper()}, but its size can't be read: is the file whole?")
     if max(size) > LOGO_PIXELS_MAX:
         raise InvalidAppearance(f"the logo is {size[0]} × {size[1]} pixels, at most {LOGO_PIXELS_MAX} a side are taken")
+    if not {"png": _is_whole_png, "jpg": _is_whole_jpeg, "webp": _is_whole_webp}[kind](body):
+        raise InvalidAppearance(
+            f"the logo begins like {kind.upper()}, but can't be drawn to its end: is the file whole?"
+        )
     return Logo(name=f"{hashlib.sha256(body).hexdigest()[:16]}.{kind}", body=body)
 
 
@@ -133,3 +142,47 @@ def _webp_size(body: bytes) -> tuple[int, int] | None:
     if body[12:16] == b"VP8 " and body[23:26] == b"\x9d\x01\x2a":
         return int.from_bytes(body[26:28], "little") & 0x3FFF, int.from_bytes(body[28:30], "little") & 0x3FFF
     return None
+
+
+def _is_whole_png(body: bytes) -> bool:
+    """Chunks with their CRC up to IEND, and in IDAT as many rows as IHDR names. Inflates what those need, no more."""
+    at, kinds, packed = 8, set(), b""
+    while b"IEND" not in kinds:
+        end = at + 8 + int.from_bytes(body[at : at + 4], "big")
+        if end + 4 > len(body) or zlib.crc32(body[at + 4 : end]) != int.from_bytes(body[end : end + 4], "big"):
+            return False
+        kind = body[at + 4 : at + 8]
+        kinds.add(kind)
+        packed += body[at + 8 : end] if kind == b"IDAT" else b""
+        at = end + 4
+    (width, height), (depth, colour, interlaced) = _png_size(body) or (0, 0), (body[24], body[25], body[28])
+    if body[8:12] != b"\0\0\0\x0d" or depth not in _PNG_BITS.get(colour, ()) or (colour == 3 and b"PLTE" not in kinds):
+        return False
+    # A byte before each row names its filter; how many rows interlacing makes of these is not counted.
+    needed = height * ((width * depth * _PNG_SAMPLES[colour] + 7) // 8 + (not interlaced))
+    try:
+        inflated = zlib.decompressobj().decompress(packed, 2 * needed + 1024)
+    except zlib.error:
+        return False
+    return len(inflated) >= needed
+
+
+def _is_whole_jpeg(body: bytes) -> bool:
+    """After the headers a scan (SOS), and after it the end of the picture (EOI)."""
+    at = 2
+    while at + 4 <= len(body) and body[at] == 0xFF:
+        length = int.from_bytes(body[at + 2 : at + 4], "big")
+        if body[at + 1] == 0xDA:
+            return body.find(b"\xff\xd9", at + 2 + length) >= 0
+        at += 2 + max(length, 2)
+    return False
+
+
+def _is_whole_webp(body: bytes) -> bool:
+    """The chunks fill the length that RIFF names, and one of them is a picture."""
+    at, end, kinds = 12, 8 + int.from_bytes(body[4:8], "little"), set()
+    while at + 8 <= end <= len(body):
+        length = int.from_bytes(body[at + 4 : at + 8], "little")
+        kinds.add(body[at : at + 4])
+        at += 8 + length + length % 2
+    return at == end and not kinds.isdisjoint((b"VP8 ", b"VP8L", b"ANMF"))

@@ -23,6 +23,7 @@ def parse_frame_host(text: str) -> str:
     if not _HOST.fullmatch(host):
         raise InvalidFrameHost(
             f"frame host {text!r}: a host name, with its port if it has one of its own, without scheme or path"
+            + _ascii_form(host)
         )
     port = host.partition(":")[2]
     if port and int(port) > PORT_MAX:
@@ -45,3 +46,13 @@ def may_frame(origin: str, hosts: Sequence[str], *, is_sandbox: bool) -> bool:
         return False
     allowed = frame_ancestors(hosts, is_sandbox=is_sandbox)
     return origin in allowed or f"{match[1]}:" in allowed
+
+
+def _ascii_form(host: str) -> str:
+    """What to write for a name of other letters: its form in the domain name system. Empty where that is no way out."""
+    name, colon, port = host.partition(":")
+    try:
+        written = name.encode("idna").decode() + colon + port
+    except UnicodeError:
+        return "" if host.isascii() else ", in the ASCII form that the domain name system has (xn--…)"
+    return f"; write {written}" if written != host and _HOST.fullmatch(written) else ""

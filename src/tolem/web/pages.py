@@ -107,8 +107,8 @@ RESULT_STATES = (PageState.APPROVED, PageState.PAID, PageState.FAILED, PageState
 class _Texts(NamedTuple):
     """Everything of one language that is rendered when the process starts."""
 
-    checking: Mapping[bool, Shell]
-    """By whether the bank takes long."""
+    checking: Mapping[tuple[bool, bool], Shell]
+    """By whether the bank takes long, and whether it is a verification."""
     maintenance: Shell
     results: Mapping[tuple[PageState, bool, str], Shell]
     """By state, whether it is a verification, and one of _ENDINGS."""
@@ -187,7 +187,7 @@ class Pages:
         texts, values = self._texts[language], self.order_values(view, language)
         values["rows"] = self._rows(view, language)
         values["link"] = self._quiet_link(view, language)
-        return texts.checking[view.is_slow].fill_page(values)
+        return texts.checking[view.is_slow, view.is_verification].fill_page(values)
 
     def maintenance(self, view: PageView) -> bytes:
         """Payments wait; the page asks `<page_path>/state` and opens anew when they go on. It also says of the last
@@ -393,7 +393,11 @@ class Pages:
 
 def _render_texts(press: Press, language: str) -> _Texts:
     return _Texts(
-        checking={slow: press.shell("checking.html", language, slow=slow) for slow in (False, True)},
+        checking={
+            (slow, verification): press.shell("checking.html", language, slow=slow, verification=verification)
+            for slow in (False, True)
+            for verification in (False, True)
+        },
         maintenance=press.shell("maintenance.html", language),
         results={
             (state, verification, ending): press.shell(
