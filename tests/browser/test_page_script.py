@@ -194,7 +194,7 @@ async def test_caret_stays_where_the_payer_works(page: Page, gateway: Gateway) -
 @pytest.mark.parametrize(
     ("typed", "shown"),
     (("0128", "01/28"), ("1/28", "01/28"), ("928", "09/28"), ("01/2028", "01/28"), ("012028", "01/28"),
-     ("12 30", "12/30"), ("1230", "12/30"), ("128", "128"), ("1328", "1328"), ("13/27", "13/27"),
+     ("12 30", "12/30"), ("1230", "12/30"), ("128", "12/8"), ("1328", "1328"), ("13/27", "13/27"),
      ("01–27", "01/27"), ("1", "1")),
 )  # fmt: skip
 async def test_expiry_date_gets_its_slash(page: Page, gateway: Gateway, typed: str, shown: str) -> None:
@@ -209,7 +209,7 @@ async def test_expiry_date_gets_its_slash(page: Page, gateway: Gateway, typed: s
 
 @pytest.mark.parametrize(
     "pasted",
-    ("1/28", "01 / 2028", "2028-01", "01.28", " 012028 ", "01-2028", "01–28", "０１／２８", "exp 1/28 г.", "128"),
+    ("1/28", "01 / 2028", "2028-01", "01.28", " 012028 ", "01-2028", "01–28", "０１／２８", "exp 1/28 г."),
 )
 async def test_a_pasted_expiry_date_is_understood(page: Page, gateway: Gateway, pasted: str) -> None:
     await page.goto(ADDRESS)
@@ -233,7 +233,7 @@ NUMBERS = (
 EXPIRIES = (
     "", "01/30", "1/30", "0130", "13/30", "00/30", "01/2030", "012030", "2030-01", "01/1930", "01/3", "ab/cd",
     "10/26", "11/26", "2026-10", "12 - 30", "1.30", "20/30", "01–30", "２０/３０", "１/３０", "exp 01/30 г.",
-    "130", "030", "12/7", "٠1/30", "01/30 321",
+    "130", "030", "12030", "1 30", "12/7", "٠1/30", "01/30 321",
 )  # fmt: skip
 CODES = ("", "12", "123", "1234", "12a", "12345", " 321 ", "١٢٣", "３２１")
 NAMES = ("", "ARMAN ALI", "  Ann-Marie  O'Neil Jr. ", "АРМАН", "A" * 46, "J. R. <b>", "1 BC", "A/B")

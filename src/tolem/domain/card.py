@@ -160,7 +160,7 @@ class Card(TypedCard, frozen=True):
 # Spaces, dashes, and marks without width that come along when a number is copied out of a message.
 _BETWEEN_DIGITS = re.compile(r"[\s\u00ad\u200b-\u200f\u2010-\u2015\u202a-\u202e\u2060-\u2069\ufeff-]")
 _EXPIRY = re.compile(
-    r"(?P<month>[0-9]{1,2})\s*[/\-\u2010-\u2015.]?\s*(?:20)?(?P<year>[0-9]{2})"
+    r"(?P<month>[0-9]{1,2}(?=[^0-9])|[0-9]{2})\s*[/\-\u2010-\u2015.]?\s*(?:20)?(?P<year>[0-9]{2})"
     r"|20(?P<year2>[0-9]{2})\s*[/\-\u2010-\u2015. ]\s*(?P<month2>[0-9]{1,2})",
     re.ASCII,
 )
@@ -304,8 +304,8 @@ def _number_problem(digits: str, rule: BrandRule | None) -> CardProblem | None:
 
 
 def _parse_expiry(text: str) -> Expiry | None:
-    """`01/27`, `1/27`, `01/2027`, `0127`, `127`, `012027`, `2027-01`, with spaces, dots or dashes as people type them,
-    and words around."""
+    """`01/27`, `1/27`, `01/2027`, `0127`, `012027`, `2027-01`, with spaces, dots or dashes as people type them, and
+    words around. Not `127`: three digits in this field may be the security code."""
     match = _EXPIRY.fullmatch(_AROUND_DATE.sub("", text))
     if match is None:
         return None

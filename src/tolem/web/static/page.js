@@ -321,11 +321,11 @@
     return sum % 10 === 0;
   }
 
-  // 1/27, 01/2027, 0127, 127, 012027, 2027-01, exp 01/27 → 01/27; nothing for what is no month.
+  // 1/27, 01/2027, 0127, 012027, 2027-01, exp 01/27 → 01/27; nothing for what is no month.
   function parseExpiry(text) {
     const typed = text.replace(/^\P{Nd}+|\P{Nd}+$/gu, "");
     const [, year, month] = /^20(\d\d)\s*[/\-. ]\s*(\d{1,2})$/.exec(typed) || [];
-    const found = month ? [0, month, year] : /^(\d{1,2})\s*[/\-.]?\s*(?:20)?(\d\d)$/.exec(typed);
+    const found = month ? [0, month, year] : /^(\d{1,2}(?=\D)|\d\d)\s*[/\-.]?\s*(?:20)?(\d\d)$/.exec(typed);
     return found && found[1] > 0 && found[1] < 13 ? found[1].padStart(2, "0") + "/" + found[2] : "";
   }
 
@@ -463,7 +463,7 @@
   function slash(expiry, how) {
     const typed = read(expiry);
     if (how.startsWith("delete") || expiry.selectionStart !== typed.length || /^20\d\d[-/. ]/.test(typed)) return;
-    const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(0\d|\d\d(?=\d\d))(\d*)\s*$/.exec(typed);
+    const parts = /^\s*(\d{1,2})[/.\- ]+(\d*)\s*$/.exec(typed) || /^\s*(\d\d)(\d*)\s*$/.exec(typed);
     if (parts?.[1] > 12) return; // a wrong month is told, not mended
     if (parts) expiry.value = parts[1].padStart(2, "0") + "/" + parts[2].replace(/^20(?=\d\d$)/, "").slice(0, 4);
     else if (/^[2-9]$/.test(typed)) expiry.value = "0" + typed + "/";
