@@ -157,6 +157,8 @@ async def test_card_number_is_grouped_and_recognized(page: Page, gateway: Gatewa
     assert await type_into(number, "377514500004820") == "3775 145000 04820"
     assert await hint.inner_text() == "4 digits on the front"
     assert await type_into(code, " 48207") == "4820"
+    await code.fill("CVC 4820")
+    assert await code.input_value() == "4820"
     for typed, shown, brand in (
         ("30569309025904", "3056 930902 5904", "Diners Club"),
         ("9398000000000001", "9398 0000 0000 0001", "AltyN"),

@@ -436,3 +436,22 @@ def test_page_chooses_by_state() -> None:
         assert Document(SANDBOX.page(replace(TRIED, state=state))).find("main")["data-state"] == state
     with pytest.raises(ValueError, match="invalid"):
         SANDBOX.page(replace(TRIED, state=PageState.INVALID))
+
+
+def test_a_verification_never_speaks_of_a_charge() -> None:
+    view = replace(TRIED, language="en", amount=0, is_verification=True)
+    pages = {
+        "form": SANDBOX.form(view),
+        "declined": SANDBOX.form(replace(view, state=PageState.DECLINED, reason_code=484, attempts_left=2)),
+        "checking": SANDBOX.checking(replace(view, state=PageState.CHECKING)),
+        "slow": SANDBOX.checking(replace(view, state=PageState.CHECKING, is_slow=True)),
+        "approved": SANDBOX.approved(view),
+        "paid": SANDBOX.paid(view),
+        "failed": SANDBOX.failed(replace(view, reason_code=484)),
+        "expired": SANDBOX.expired(view),
+        "invalid": SANDBOX.invalid("en", Refusal.DIFFERS, "", Known("", None, PageState.PAID, True)),
+    }
+    for name, body in pages.items():
+        text = re.sub(r"<[^>]+>", " ", body.decode())
+        assert re.search(r"no money (was|is) taken|nothing is taken", text, re.IGNORECASE), name
+        assert not re.search(r"charged|pay again|the payment", text, re.IGNORECASE), name

@@ -65,7 +65,7 @@ _KNOWN_TEXTS = {
     ),
     (PageState.PAID, True): (
         mark("The card was verified before"),
-        mark("Nothing else needs to be done."),
+        mark("No money was taken. Nothing else needs to be done."),
     ),
     (PageState.CHECKING, False): (
         mark("This order is being paid on another page"),

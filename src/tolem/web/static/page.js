@@ -155,6 +155,7 @@
       if (hasMoved(now)) return reopen();
       since = now ? since || Date.now() : 0;
     }
+    await pressed;
     shown.replaceChildren(...parts);
     shown.className = className;
     languages.hidden = false;
@@ -451,10 +452,11 @@
     byId("cc-csc-hint").textContent = code.dataset["hint" + (length || 3)];
   }
 
-  // Never longer than the code is. A maxlength would cut what is pasted before its spaces are off.
+  // Never longer than the code is, of `CVC 123` the digits. A maxlength would cut what is pasted before.
   function cut(code) {
     const caret = code.selectionStart;
-    code.value = read(code).trim().slice(0, codeLength() || 4);
+    const typed = read(code);
+    code.value = (typed.replace(/\D/g, "") || typed).slice(0, codeLength() || 4);
     code.setSelectionRange(caret, caret);
   }
 
