@@ -103,7 +103,7 @@ async def test_a_bank_that_will_not_be_framed(
     await payer.sees_truth(WAITING)
     await take_screenshot(payer.page, "widget-bank-beside")
     await type_code(window)
-    await expect(window.locator("h1")).to_have_text("Go back to the shop’s window")
+    await expect(window.locator("h1")).to_have_text("You are back from your bank")
     await take_screenshot(window, "widget-bank-answered")
     await widget.is_told(True)
     await payer.sees_truth(PAID_ONCE)
