@@ -218,10 +218,12 @@ class ShopServer:
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    """Returns once `condition` holds; fails after `seconds`."""
+    """Returns once `condition` holds; fails after `seconds`. The longer it takes, the less often it is asked."""
+    pause = 0.02
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - what it waits for happens in a database
-            await asyncio.sleep(0.02)
+        while not await condition():  # what it waits for happens in a database
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, 0.2)
 
 
 @asynccontextmanager
